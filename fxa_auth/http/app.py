@@ -1,0 +1,221 @@
+"""The pipeline: every request goes this one way, from its route to its answer.
+
+The order of checks is the protocol's: route (404), size and length (413, 411), signature (401), JSON (415, 106),
+payload hash (109), parameters (107, 108), then the handler. An error climbs to ``_answer`` and is rendered there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from klein import Klein
+from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+from werkzeug.exceptions import HTTPException
+
+from fxa_auth import errors, hawk, language
+from fxa_auth.http.auth import Authenticator, Signed
+from fxa_auth.http.params import ModelReader, read_json, read_query
+from fxa_auth.http.route import Answer, Call, NoParams, Route, json_answer
+from fxa_auth.http.site import Request
+from fxa_auth.records import Client
+from fxa_auth.store.database import DatabaseUnavailable
+
+_log = Logger()
+
+_JSON_MEDIA_TYPE = re.compile(r"application/(?:json|[\w.-]+\+json)", re.IGNORECASE)
+_NOTED_PARAMS = ("service", "redirect_to", "email")
+
+
+@dataclass(frozen=True)
+class Shedding:
+    """When to refuse work: while ``is_overloaded()``, every route but those in ``exempt``."""
+
+    is_overloaded: Callable[[], bool]
+    exempt: frozenset[str] = frozenset(("/__lbheartbeat__",))
+
+
+class Application:
+    """The route table behind one Klein app.
+
+    ``base_path`` is the public URL's path. In development every error carries an empty ``log`` list, as clients'
+    tests of the original expect.
+    """
+
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        base_path: str,
+        authenticator: Authenticator,
+        models: ModelReader,
+        shedding: Shedding,
+        development: bool,
+    ) -> None:
+        self._authenticator = authenticator
+        self._models = models
+        self._shedding = shedding
+        self._development = development
+        self._gone = re.compile(re.escape(base_path) + r"/v0(?:/.*)?")
+        self._running: set[Deferred[None]] = set()
+        self.klein = Klein()
+        self.klein.url_map.merge_slashes = False
+        self.klein.handle_errors(HTTPException)(self._answer_unrouted)  # type: ignore[arg-type]  # wants a name
+        for route in routes:
+            path = base_path + route.path if route.moves else route.path
+            handler = self._handler_of(route)
+            self.klein.route(path, methods=[route.method], endpoint=f"{route.method} {path}")(handler)
+
+    async def drain(self) -> None:
+        """Wait until every request that has begun is answered."""
+        while self._running:
+            await DeferredList([_when_done(running) for running in self._running])
+
+    def _handler_of(self, route: Route) -> Callable[[Request], Deferred[bytes]]:
+        def handle(request: Request) -> Deferred[bytes]:
+            return self._shielded(request, self._answer(request, self._call(route, request)))
+
+        return handle
+
+    def _answer_unrouted(self, request: Request, failure: Failure) -> Deferred[bytes]:
+        is_gone = self._gone.fullmatch(request.path.decode("latin-1"))
+        error = errors.endpoint_gone() if is_gone else errors.unspecified(404, "Not Found")
+
+        async def refuse() -> Answer:
+            raise error
+
+        return self._shielded(request, self._answer(request, refuse()))
+
+    def _shielded(self, request: Request, work: Awaitable[Answer]) -> Deferred[bytes]:
+        """A Deferred for Klein to cancel when the client hangs up, while the work goes on to its end."""
+        waiting: Deferred[bytes] = Deferred(canceller=lambda _: None)
+
+        async def run() -> None:
+            answer = await work
+            body = request.respond(answer)
+            if not waiting.called:
+                waiting.callback(body)
+
+        running = Deferred.fromCoroutine(run())
+        self._running.add(running)
+
+        def ended(result: object) -> None:
+            self._running.discard(running)
+            if isinstance(result, Failure):
+                _log.failure("request.broken", result)
+                request.channel.transport.abortConnection()
+
+        running.addBoth(ended)
+        return waiting
+
+    async def _answer(self, request: Request, work: Awaitable[Answer]) -> Answer:
+        """Await the answer, or render the error that came instead; then write the request's log line."""
+        failure = None
+        try:
+            answer = await work
+        except errors.ApiError as error:
+            answer = self._rendered(error)
+            failure = Failure() if error.status >= 500 else None
+            request.note(errno=error.errno)
+        except Exception as error:
+            failure = Failure()
+            is_outage = isinstance(error, DatabaseUnavailable)
+            replacement = errors.service_unavailable() if is_outage else errors.unspecified(500, "Unspecified error")
+            answer = self._rendered(replacement)
+            request.note(errno=replacement.errno)
+        if request.signed is not None and answer.content_type is not None:
+            header = request.signed.server_authorization(answer.content_type, answer.body)
+            answer = Answer(
+                answer.status, answer.body, answer.content_type, {**answer.headers, "Server-Authorization": header}
+            )
+        summary = {"code": answer.status, **request.summary()}
+        if failure is None:
+            _log.info("request.summary", **summary)
+        else:
+            _log.failure("request.summary", failure, LogLevel.error, **summary)
+        return answer
+
+    def _rendered(self, error: errors.ApiError) -> Answer:
+        body = error.body()
+        if self._development:
+            body["log"] = []
+        return json_answer(body, error.status, error.headers)
+
+    async def _call(self, route: Route, request: Request) -> Answer:
+        if route.path not in self._shedding.exempt and self._shedding.is_overloaded():
+            raise errors.service_unavailable()
+        if request.body_error is not None:
+            raise request.body_error
+        signed = await self._signature(route, request)
+        body = request.content.read()
+        values = self._values(route, request, body)
+        if signed is not None:
+            self._authenticator.check_payload(signed, request.content_type or "", body, route.payload)
+        query = read_query(request.query)
+        model = NoParams if signed is not None and route.optional_auth is not None else route.request
+        if model is not NoParams:
+            source = "query" if route.method == "GET" else "payload"
+            params = self._models.read(model, query if source == "query" else values, source, route.also_ignored)
+            self._note_params(request, params)
+        else:
+            params = NoParams()
+        wants_keys = query.get("keys") == "true"
+        if wants_keys:
+            request.note(keys=True)
+        call = Call(
+            params=params,
+            client=Client(request.client_ip, language.trim(request.header("Accept-Language")), request.received_at_ms),
+            query=request.query,
+            wants_keys=wants_keys,
+            note=request.note,
+            optional_token=None if signed is None else signed.token,
+        )
+        return await route.handler(call)
+
+    async def _signature(self, route: Route, request: Request) -> Signed | None:
+        header = request.header("Authorization")
+        kind = route.auth or route.optional_auth
+        if kind is None or (route.auth is None and not (header and hawk.is_hawk(header))):
+            return None
+        resource = request.uri.decode("latin-1")
+        request.signed = await self._authenticator.authenticate(header, kind, request.method.decode(), resource)
+        request.note(uid=request.signed.token.uid.hex())
+        return request.signed
+
+    def _values(self, route: Route, request: Request, body: bytes) -> Mapping[str, Any]:
+        """The members of a POST's JSON object; a GET's body is of no interest."""
+        if route.method == "GET" or not body:
+            return {}
+        media_type = (request.content_type or "application/json").partition(";")[0].strip()
+        is_encoded = (request.header("Content-Encoding") or "identity").lower() != "identity"
+        if is_encoded or not _JSON_MEDIA_TYPE.fullmatch(media_type):
+            raise errors.unspecified(415, "Unsupported Media Type")
+        value = read_json(body)
+        if route.request is NoParams:
+            return {}
+        if not isinstance(value, dict):
+            raise errors.invalid_json()
+        return value
+
+    def _note_params(self, request: Request, params: Any) -> None:
+        names = {field.name for field in fields(params)}
+        noted = {name: getattr(params, name) for name in _NOTED_PARAMS if name in names and getattr(params, name)}
+        if "redirect_to" in noted:
+            noted["redirectTo"] = noted.pop("redirect_to")
+        request.note(**noted)
+
+
+def _when_done(running: Deferred[None]) -> Deferred[None]:
+    done: Deferred[None] = Deferred()
+
+    def pass_on(result: None) -> None:
+        done.callback(None)
+        return result
+
+    if running.called:
+        return succeed(None)
+    running.addCallback(pass_on)
+    return done

@@ -1,0 +1,113 @@
+"""Passwords as every operation needs them: making a verifier, and checking one with all that a failure entails.
+
+The order is the same everywhere: abuse policy, unknown account (102), locked account (121), password (103 or 120).
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections.abc import Callable
+from typing import Protocol
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from fxa_auth import emailaddress, errors, onepw
+from fxa_auth.customs import Customs
+from fxa_auth.records import Account, Client, Verifier
+from fxa_auth.store import Store
+
+_log = Logger()
+
+
+class Stretcher(Protocol):
+    async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
+        """scrypt over both (32 bytes each); raises ApiError 503/201 when too much is waiting."""
+
+
+class Passwords:
+    """Makes verifiers of the given version and checks passwords against stored ones of any version.
+
+    Every ``auth_pw`` and ``wrap_kb`` is 32 bytes.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        customs: Customs,
+        stretcher: Stretcher,
+        random: Callable[[int], bytes],
+        clock: IReactorTime,
+        verifier_version: int,
+        lockout_enabled: bool,
+    ) -> None:
+        self._store = store
+        self._customs = customs
+        self._stretcher = stretcher
+        self._random = random
+        self._clock = clock
+        self._verifier_version = verifier_version
+        self._lockout_enabled = lockout_enabled
+
+    async def make_verifier(self, auth_pw: bytes, wrap_kb: bytes | None = None) -> tuple[Verifier, bytes]:
+        """A verifier under a new salt, and the wrapKb that it wraps: the one given, or else one drawn at random.
+
+        :raises ApiError: 503/201, too many hashes are pending
+        """
+        version, auth_salt = self._verifier_version, self._random(onepw.KEY_LENGTH)
+        stretched = await self._stretch(version, auth_pw, auth_salt)
+        if wrap_kb is None:
+            wrap_wrap_kb = self._random(onepw.KEY_LENGTH)
+            wrap_kb = onepw.swap_wrap(wrap_wrap_kb, stretched, version)
+        else:
+            wrap_wrap_kb = onepw.swap_wrap(wrap_kb, stretched, version)
+        return Verifier(version, auth_salt, onepw.verify_hash(stretched, version), wrap_wrap_kb), wrap_kb
+
+    async def authenticate(self, email: str, auth_pw: bytes, action: str, client: Client) -> tuple[Account, bytes]:
+        """The account of this address, if the password is right, and its wrapKb.
+
+        :raises ApiError: 114 (abuse policy), 102, 121, 103, 120, or 503/201
+        """
+        await self._customs.check(client.ip, emailaddress.normalize(email), action)
+        account = await self.find_account(email)
+        if account.locked_at_ms is not None:
+            raise errors.account_locked()
+        return account, await self.check(account, email, auth_pw, client)
+
+    async def find_account(self, email: str) -> Account:
+        """The account of this address, in any case of letters.
+
+        :raises ApiError: 102
+        """
+        account = await self._store.accounts.by_email(emailaddress.normalize(email))
+        if account is None:
+            raise errors.unknown_account(email)
+        return account
+
+    async def check(self, account: Account, email_as_sent: str, auth_pw: bytes, client: Client) -> bytes:
+        """The account's wrapKb, if the password is right.
+
+        A wrong one is reported to the abuse policy, which may have the account locked.
+
+        :raises ApiError: 103, or 120 when the address was sent in another case than it is stored in; 503/201
+        """
+        verifier = account.verifier
+        stretched = await self._stretch(verifier.version, auth_pw, verifier.auth_salt)
+        if hmac.compare_digest(onepw.verify_hash(stretched, verifier.version), verifier.verify_hash):
+            return onepw.swap_wrap(verifier.wrap_wrap_kb, stretched, verifier.version)
+        if await self._customs.failed_login(client.ip, account.normalized_email) and self._lockout_enabled:
+            await self.lock(account)
+        if email_as_sent != account.email:
+            raise errors.incorrect_email_case(account.email)
+        raise errors.incorrect_password(account.email)
+
+    async def lock(self, account: Account) -> None:
+        """Lock the account with a fresh unlock code; no mail is sent until its owner asks."""
+        now_ms = int(self._clock.seconds() * 1000)
+        await self._store.change(self._store.accounts.lock(account.uid, now_ms, self._random(16)))
+        _log.info("account.locked", uid=account.uid.hex())
+
+    async def _stretch(self, version: int, auth_pw: bytes, auth_salt: bytes) -> bytes:
+        if version == 0:
+            return onepw.stretch_version_0(auth_pw, auth_salt)
+        return await self._stretcher.stretch(auth_pw, auth_salt)

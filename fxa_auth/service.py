@@ -1,0 +1,333 @@
+"""The daemon put together: the only place that constructs adapters, and the order in which parts start and stop.
+
+It listens from the first moment and answers 503 to whatever needs the store until that is open. On the way down it
+stops accepting, lets the requests under way end, and only then takes the parts away beneath them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TextIO
+
+from treq.client import HTTPClient
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.threads import deferToThreadPool
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from fxa_auth import keyfiles
+from fxa_auth.accounts import Accounts
+from fxa_auth.config import Loaded, Settings
+from fxa_auth.credentials import Credentials
+from fxa_auth.customs import Customs, NoCustoms
+from fxa_auth.customs.remote import RemoteCustoms
+from fxa_auth.data import data_dir
+from fxa_auth.devmail import MailSink
+from fxa_auth.http.app import Application, Shedding
+from fxa_auth.http.auth import Authenticator
+from fxa_auth.http.clientaddress import ClientAddress
+from fxa_auth.http.params import ModelReader
+from fxa_auth.http.route import Route
+from fxa_auth.http.routes.accounts import AccountRoutes
+from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.operations import OperationsRoutes
+from fxa_auth.http.routes.passwords import PasswordRoutes
+from fxa_auth.http.routes.signing import SigningRoutes
+from fxa_auth.http.site import Site
+from fxa_auth.mail.compose import Composer
+from fxa_auth.mail.outbox import Outbox
+from fxa_auth.mail.smtp import SmtpSender
+from fxa_auth.overload import ReactorLag
+from fxa_auth.passwords import Passwords
+from fxa_auth.periodic import Periodic
+from fxa_auth.preverify import PreVerifyTokens
+from fxa_auth.publicurl import parse_public_url
+from fxa_auth.records import TokenKind
+from fxa_auth.sessions import Sessions
+from fxa_auth.signing import Signing
+from fxa_auth.store import Store
+from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
+from fxa_auth.store.seal import Seal
+from fxa_auth.store.sealingkey import find_key
+from fxa_auth.store.sqlite import SqliteDatabase
+from fxa_auth.tls import TlsFileError, server_tls
+from fxa_auth.tokens import Lifetimes
+from fxa_auth.verification import Verification
+from fxa_auth.version import running_version
+from fxa_auth.workers import ScryptPool
+
+_log = Logger()
+
+STAT_INTERVAL_S = 15
+PRUNE_INTERVAL_S = 15 * 60
+PRUNE_BATCH = 500
+DRAIN_TIMEOUT_S = 20
+"""How long requests under way may take to end once the server is told to stop."""
+
+
+class CannotStart(Exception):
+    """Something that the operator has to mend; the text is one line that names the setting, its source and the mend."""
+
+
+class AuthService(Service):
+    """The whole server as one Twisted service. ``console`` is where the dev profile tells its user what goes on."""
+
+    def __init__(self, loaded: Loaded, reactor: Any, console: TextIO) -> None:
+        self._loaded = loaded
+        self._settings = settings = loaded.settings
+        self._reactor = reactor
+        self._console = console
+        self._ports: list[IListeningPort] = []
+        self._starting: Deferred[None] | None = None
+        self._is_memory = settings.database.path is None
+        self._public_url = parse_public_url(settings.public_url)
+        self._random = os.urandom
+        self._connections = HTTPConnectionPool(reactor, persistent=True)
+        self._http = HTTPClient(Agent(reactor, pool=self._connections))
+        self._build_adapters(settings)
+        self._application = self._build_application(settings)
+        self._tasks = [
+            Periodic(reactor, STAT_INTERVAL_S, "stat", self._log_stats),
+            Periodic(reactor, PRUNE_INTERVAL_S, "prune", self._prune),
+        ]
+
+    # What there is.
+
+    def _build_adapters(self, settings: Settings) -> None:
+        reactor, path = self._reactor, settings.database.path
+        self._database = SqliteDatabase(reactor, reactor, None if path is None else Path(path))
+        self._seal = Seal()
+        self._store = Store(self._database, self._seal)
+        self._scrypt = ScryptPool(reactor, os.cpu_count() or 1, settings.scrypt.max_pending)
+        self._lag = ReactorLag(reactor, settings.toobusy.max_lag)
+        self._sink = MailSink(reactor, self._console) if settings.development else None
+        self._customs: Customs = NoCustoms()
+        if settings.customs_url != "none":
+            self._customs = RemoteCustoms(reactor, self._http, settings.customs_url)
+        self._pre_verify = PreVerifyTokens(reactor, self._http, settings.trusted_jkus, self._public_url.domain)
+        smtp = settings.smtp
+        composer = Composer(data_dir("templates"), settings.content_server.url, smtp.sender, reactor, self._random)
+        sender = SmtpSender(
+            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
+        )
+        self._outbox = Outbox(reactor, self._store.mails, composer.compose, sender.send, smtp.retry_delay)
+
+    def _build_application(self, settings: Settings) -> Application:
+        store, customs, clock, domain = self._store, self._customs, self._reactor, self._public_url.domain
+        lifetimes, mail_queued = self._lifetimes(settings), self._outbox.wake
+        passwords = Passwords(
+            store, customs, self._scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
+        )
+        accounts = Accounts(store, passwords, customs, self._pre_verify, self._random, clock, domain, mail_queued)
+        blackout_ms = settings.smtp.resend_blackout_period
+        verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
+        credentials = Credentials(store, passwords, customs, lifetimes, self._random, clock, mail_queued)
+        self._signing = Signing(store, clock, domain)
+        pages = data_dir("templates") / "pages"
+        routes: list[Route] = [
+            *AccountRoutes(accounts, Sessions(store), settings.development).table(),
+            *CodeRoutes(verification, settings.content_server.url).table(),
+            *PasswordRoutes(credentials).table(),
+            *SigningRoutes(
+                self._signing, (pages / "sign_in.html").read_bytes(), (pages / "provision.html").read_bytes()
+            ).table(),
+            *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
+        ]
+        return Application(
+            routes,
+            self._public_url.path,
+            Authenticator(store, lifetimes, self._public_url, clock, settings.hawk.mode == "strict"),
+            ModelReader(settings.smtp.redirect_domain, () if settings.development else ("preVerified",)),
+            Shedding(self._lag.is_too_much),
+            settings.development,
+        )
+
+    def _lifetimes(self, settings: Settings) -> Lifetimes:
+        self._limited = {
+            TokenKind.ACCOUNT_RESET: settings.token_lifetimes.account_reset_token,
+            TokenKind.PASSWORD_FORGOT: settings.token_lifetimes.password_forgot_token,
+            TokenKind.PASSWORD_CHANGE: settings.token_lifetimes.password_change_token,
+        }
+        return Lifetimes(self._limited)
+
+    # Up.
+
+    def privilegedStartService(self) -> None:
+        """Listen. What keeps a port from being opened ends the process with one line."""
+        settings = self._settings
+        site = Site(self._application.klein.resource(), self._reactor, ClientAddress(settings.trust_proxies))
+        try:
+            self._listen("listen", settings.listen.host, settings.listen.port, site, settings)
+            if self._sink is not None:
+                smtp = settings.smtp
+                self._listen("smtp", smtp.host, smtp.port, self._sink.smtp_factory())
+                self._listen("smtp.api", smtp.api.host, smtp.api.port, self._sink.site())
+        except CannotStart as error:
+            raise SystemExit(f"fxa-auth: {error}") from None
+
+    def _listen(self, setting: str, host: str, port: int, factory: Any, tls: Settings | None = None) -> None:
+        try:
+            if tls is not None and tls.use_https:
+                options = server_tls(Path(tls.key_path or ""), Path(tls.cert_path or ""))
+                listening = self._reactor.listenSSL(port, factory, options, interface=host)
+            else:
+                listening = self._reactor.listenTCP(port, factory, interface=host)
+        except TlsFileError as error:
+            raise CannotStart(str(error)) from None
+        except CannotListenError as error:
+            reason = getattr(error.socketError, "strerror", None) or error.socketError
+            raise CannotStart(
+                f"{setting}.port = {port} ({self._source(f'{setting}.port')}): cannot listen on {host}:{port}"
+                f" ({reason}); end what uses it or name another port"
+            ) from None
+        self._ports.append(listening)
+
+    def startService(self) -> None:
+        super().startService()
+        self._scrypt.start()
+        self._lag.start()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self._announce()
+        self._starting = Deferred.fromCoroutine(self._open())
+        self._starting.addErrback(self._give_up)
+
+    async def _open(self) -> None:
+        """Open the store, find the keys, and let the background work begin."""
+        try:
+            await self._database.start()
+            key_file = None if self._is_memory else Path(self._settings.sealing_key_file)
+            self._seal.use(await find_key(self._database, key_file, int(self._reactor.seconds() * 1000)))
+        except (DatabaseUnavailable, UnusableDatabase) as error:
+            raise CannotStart(
+                f"database.url = {self._settings.database.url} ({self._source('database.url')}): {error}"
+            ) from error
+        self._signing.key = await self._find_signing_key()
+        self._outbox.start()
+        for task in self._tasks:
+            task.start()
+        _log.info("server.ready", database=self._settings.database.url, publicUrl=self._settings.public_url)
+
+    async def _find_signing_key(self) -> Any:
+        secret, public = Path(self._settings.secret_key_file), Path(self._settings.public_key_file)
+        try:
+            if keyfiles.exists(secret):
+                return keyfiles.load(secret, public)
+            if await self._store.accounts.is_any():
+                raise CannotStart(
+                    f"secretKeyFile = {secret} ({self._source('secretKeyFile')}): is not there, but the store holds "
+                    "accounts whose certificates it signed; restore it from a backup, or point the setting at it"
+                )
+            return await deferToThreadPool(
+                self._reactor, self._reactor.getThreadPool(), keyfiles.create, secret, public
+            )
+        except keyfiles.KeyFileError as error:
+            raise CannotStart(str(error)) from error
+
+    def _give_up(self, failure: Failure) -> None:
+        """End the process with a status other than 0, which twistd by itself would not."""
+        if failure.check(CannotStart):
+            _log.critical("server.cannot_start", reason=str(failure.value))
+            print(f"fxa-auth: {failure.value}", file=sys.__stderr__, flush=True)
+        else:
+            _log.failure("server.cannot_start", failure)
+        atexit.register(os._exit, 1)
+        self._reactor.stop()
+
+    def _announce(self) -> None:
+        hosts: list[Any] = [port.getHost() for port in self._ports]
+        places = [f"{host.host}:{host.port}" for host in hosts]
+        _log.info("server.listening", addresses=places, profile=self._settings.env)
+        if self._sink is None:
+            return
+        scheme = "https" if self._settings.use_https else "http"
+        api, sink, helper = places
+        for line in (
+            f"fxa-auth ({self._settings.env} profile): not for real accounts",
+            f"  API           {scheme}://{api}  (public URL {self._settings.public_url})",
+            f"  mailed links  http://{helper}/mail/<local part>  (SMTP sink on {sink})",
+            f"  accounts      {self._settings.database.url}",
+            "  Ctrl-C stops it.",
+        ):
+            print(line, file=self._console, flush=True)
+
+    # Down.
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for port in self._ports:
+            await _maybe(port.stopListening())
+        if self._starting is not None:
+            await self._starting
+        if self._sink is not None:
+            self._sink.stop()
+        await self._bounded(self._application.drain, "requests")
+        for task in self._tasks:
+            await task.stop()
+        await self._outbox.stop()
+        await self._lag.stop()
+        await self._pre_verify.stop()
+        await self._connections.closeCachedConnections()
+        self._scrypt.stop()
+        await self._database.stop()
+        _log.info("server.stopped")
+
+    async def _bounded(self, work: Callable[[], Any], what: str) -> None:
+        try:
+            await Deferred.fromCoroutine(work()).addTimeout(DRAIN_TIMEOUT_S, self._reactor)
+        except TimeoutError:
+            _log.warn("server.stop_impatient", waited_for=what)
+
+    # Meanwhile.
+
+    async def _log_stats(self) -> None:
+        _log.info("stat", stat="mem", rss=_resident_bytes())
+        _log.info(
+            "stat",
+            stat="scrypt",
+            maxPending=self._scrypt.max_pending,
+            numPending=self._scrypt.pending,
+            numPendingHWM=self._scrypt.take_high_water_mark(),
+        )
+        _log.info("stat", stat="store", pending=self._database.pending)
+        if isinstance(self._customs, RemoteCustoms):
+            _log.info("stat", stat="customs", failures=self._customs.failures)
+
+    async def _prune(self) -> None:
+        """Remove expired tokens, a batch at a time so that others get a turn."""
+        now_ms = int(self._reactor.seconds() * 1000)
+        for kind, lifetime_ms in self._limited.items():
+            pruned = PRUNE_BATCH
+            while pruned == PRUNE_BATCH and self.running:
+                step = self._store.tokens.prune(kind, now_ms - max(lifetime_ms, 0), PRUNE_BATCH)
+                [rows] = await self._store.change(step)
+                pruned = len(rows)
+
+    def _source(self, setting: str) -> str:
+        return self._loaded.sources[setting]
+
+
+async def _maybe(result: Any) -> None:
+    if isinstance(result, Deferred):
+        await result
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(Path("/proc/self/statm").read_text("ascii").split()[1])
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return pages * resource.getpagesize()

@@ -1,0 +1,33 @@
+"""The numbered schema files beside this module, and which of them a database still needs."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+_FILE_NAME = re.compile(r"(\d{3})_\w+\.sql")
+
+VERSION_TABLE = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_at_ms BIGINT NOT NULL)"
+
+
+@dataclass(frozen=True)
+class Upgrade:
+    """One schema file: its number, counted from 1 without a gap, and its statements."""
+
+    version: int
+    statements: tuple[str, ...]
+
+
+def upgrades() -> tuple[Upgrade, ...]:
+    """All schema files of this program, in order."""
+    found = []
+    for entry in resources.files(__package__).iterdir():
+        if match := _FILE_NAME.fullmatch(entry.name):
+            found.append(Upgrade(int(match[1]), _statements(entry.read_text("utf-8"))))
+    return tuple(sorted(found, key=lambda upgrade: upgrade.version))
+
+
+def _statements(script: str) -> tuple[str, ...]:
+    without_comments = re.sub(r"--[^\n]*", "", script)
+    return tuple(part.strip() for part in without_comments.split(";") if part.strip())

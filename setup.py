@@ -1,0 +1,78 @@
+"""What the package consists of and needs; the settings of the tools stand in pyproject.toml.
+
+``templates/`` and ``locales/`` stand beside the package in a checkout and inside it once built, where
+``fxa_auth.data`` finds them. ``twisted/plugins`` has no ``__init__.py``: it would overwrite Twisted's own.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
+
+ROOT = Path(__file__).resolve().parent
+
+REQUIRED = [
+    "twisted[tls]>=24.7",
+    "klein>=24.8",
+    "treq>=24.9",
+    "cryptography>=43",
+    "jinja2>=3.1",
+    "msgspec>=0.18.6",
+    "pynacl>=1.5",
+    "pyjwt[crypto]>=2.9",
+    "werkzeug>=3.0",
+]
+TEST = [
+    "aiosmtpd>=1.4.6",
+    "hawkauthlib>=2.0",
+    "hypothesis>=6.100",
+    "mohawk>=1.1",
+    "pybrowserid>=0.14",
+    "pyfxa==0.7.9",
+    "pytest>=8",
+    "pytest-twisted>=1.14.3",
+]
+DEVELOPMENT = ["build>=1.2", "coverage>=7.10", "mypy>=1.11", "mypy-zope>=1.0", "ruff>=0.17"]
+
+
+def version() -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (ROOT / "fxa_auth" / "__init__.py").read_text(), re.MULTILINE)
+    if found is None:
+        raise SystemExit("fxa_auth/__init__.py names no __version__")
+    return found[1]
+
+
+class BuildWithData(build_py):
+    """Puts the data folders into the built package; an editable install reads them where they are."""
+
+    def run(self) -> None:
+        super().run()
+        if self.editable_mode:
+            return
+        for name in ("templates", "locales"):
+            built = Path(self.build_lib, "fxa_auth", name)
+            shutil.rmtree(built, ignore_errors=True)
+            shutil.copytree(ROOT / name, built)
+
+
+setup(
+    name="fxa-auth",
+    version=version(),
+    description="A Firefox Accounts authentication server in one Twisted process",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8") if (ROOT / "README.md").exists() else "",
+    long_description_content_type="text/markdown",
+    license="MPL-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "."},
+    packages=find_packages(include=["fxa_auth", "fxa_auth.*"]),
+    py_modules=["twisted.plugins.fxa_auth_plugin"],
+    package_data={"fxa_auth.store": ["schema/*.sql"]},
+    install_requires=REQUIRED,
+    extras_require={"test": TEST, "dev": [*TEST, *DEVELOPMENT]},
+    entry_points={"console_scripts": ["fxa-auth = fxa_auth.cli:main"]},
+    cmdclass={"build_py": BuildWithData},
+)

@@ -1,0 +1,1 @@
+"""Tests of ``fxa_auth.mail``."""
