@@ -23,7 +23,9 @@ REQUIRED = [
     "jinja2>=3.1",
     "msgspec>=0.18.6",
     "pynacl>=1.5",
-    "pyjwt[crypto]>=2.9",
+    "pyjwt[crypto]>=2.15",
+    "txpostgres>=1.7",
+    "psycopg2-binary>=2.9.9",
     "werkzeug>=3.0",
 ]
 TEST = [
@@ -36,7 +38,7 @@ TEST = [
     "pytest>=8",
     "pytest-twisted>=1.14.3",
 ]
-DEVELOPMENT = ["build>=1.2", "coverage>=7.10", "mypy>=1.11", "mypy-zope>=1.0", "ruff>=0.17"]
+DEVELOPMENT = ["build>=1.2", "coverage>=7.10", "mypy>=1.11", "mypy-zope>=1.0", "ruff>=0.17", "types-psycopg2"]
 
 
 def version() -> str:

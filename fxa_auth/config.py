@@ -147,11 +147,15 @@ def _trusted(proxies: int | tuple[str, ...] | str) -> int | tuple[str, ...] | st
 
 def _database_url(url: str) -> str:
     _line(url)
-    if url.lower().startswith("postgres"):
-        raise _Refused("PostgreSQL is not built yet: use sqlite:///FILE")
-    if not re.fullmatch(r"sqlite://(/[^?#]*[^?#/])?", url):
+    if not re.fullmatch(r"sqlite://(/[^?#]*[^?#/])?|postgres(ql)?://[^\s#]*", url):
         raise ValueError
     return url
+
+
+def masked_url(text: str) -> str:
+    """The text with user and password, and a password in a query, taken out of any URL in it."""
+    without_user = re.sub(r"://[^/?#]*@", "://***@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\"]*", r"\1***", without_user)
 
 
 def _mailbox(text: str) -> str:
@@ -171,6 +175,7 @@ Pause = Annotated[int, Kind("a whole number of ms, 0 or more", _within(0, _LONGE
 Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LONGEST_MS))]
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
 Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
+PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
 OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
@@ -179,7 +184,9 @@ OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
 CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
-DatabaseUrl = Annotated[str, Kind("sqlite:///relative, sqlite:////absolute or sqlite:// (memory)", _database_url)]
+DatabaseUrl = Annotated[
+    str, Kind("sqlite:///relative, sqlite:////absolute, sqlite:// (memory) or postgresql://…", _database_url)
+]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 TrustedProxies = Annotated[
@@ -221,12 +228,34 @@ class ContentServer(SettingsGroup, frozen=True):
 class Database(SettingsGroup, frozen=True):
     url: Annotated[
         DatabaseUrl,
-        Setting("The database; instead, DB_BACKEND may be sqlite (this default) or memory.", env="DATABASE_URL"),
+        Setting(
+            "The database; instead, DB_BACKEND may be sqlite (this default), memory, or postgres (by libpq's own PG…"
+            " variables).",
+            env="DATABASE_URL",
+        ),
     ] = DEFAULT_DATABASE_URL
+    pool_size: Annotated[PoolSize, Setting("The most connections open at once (PostgreSQL).")] = 10
+    statement_timeout: Annotated[
+        Interval, Setting("Time in ms after which the server ends a statement, and a call gives up (PostgreSQL).")
+    ] = 5_000
+    lock_timeout: Annotated[
+        Interval, Setting("Time in ms after which the server ends a wait for a lock (PostgreSQL).")
+    ] = 3_000
+
+    @property
+    def is_postgres(self) -> bool:
+        return self.url.startswith("postgres")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without a password, for people to read."""
+        return masked_url(self.url)
 
     @property
     def path(self) -> str | None:
-        """The SQLite file, None for a database in memory."""
+        """The SQLite file; None for a database in memory or on a server."""
+        if self.is_postgres:
+            return None
         path = self.url.removeprefix("sqlite://").removeprefix("/")
         return None if path in ("", ":memory:") else path
 
@@ -382,7 +411,7 @@ class Declared:
         """A checked value as a file would have it; an absent one is ``unset``, a secret ``***``."""
         if value is None:
             return "unset"
-        return "***" if self.setting.secret else re.sub(r"://[^/?#]*@", "://***@", literal(value))
+        return "***" if self.setting.secret else masked_url(literal(value))
 
 
 def _marks(hint: Any, sort: type[_Mark]) -> list[_Mark]:
@@ -415,7 +444,7 @@ DECLARED = tuple(_declared(Settings))
 _BY_NAME = {declared.name: declared for declared in DECLARED}
 _TABLES = {name.rpartition(".")[0] for name in _BY_NAME if "." in name}
 _NOT_BUILT = ("i18n", "bounces", "basket", "snsTopicArn")
-_BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://"}
+_BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 
 
 @dataclass(frozen=True)
@@ -522,9 +551,11 @@ def _read_environment(environ: Mapping[str, str], offers: dict[str, _Offer]) -> 
     if backend in _BACKEND_URLS:
         offers["database.url"] = _Offer(_BACKEND_URLS[backend], "environment DB_BACKEND")
     else:
-        why = "PostgreSQL is not built yet" if backend == "postgres" else "must be sqlite or memory"
         shown = _quoted(_BY_NAME["database.url"], backend)
-        yield f"database.url = {shown} (environment DB_BACKEND): {why}; or set DATABASE_URL=sqlite:///FILE instead"
+        yield (
+            f"database.url = {shown} (environment DB_BACKEND): must be sqlite, postgres or memory;"
+            " or set DATABASE_URL=sqlite:///FILE instead"
+        )
 
 
 def _default_offer(declared: Declared, profile: str) -> _Offer:

@@ -23,6 +23,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.mail import smtp
 from twisted.mail.interfaces import IMessageDelivery, IMessageSMTP
 from twisted.web.http import Request as HttpRequest
+from twisted.web.pages import notFound
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request, Site
 from zope.interface import implementer
@@ -59,7 +60,7 @@ class MailSink:
 
     def site(self) -> Site:
         """What serves ``/mail/<local part>`` over HTTP; it keeps no access log."""
-        root = Resource()
+        root = notFound()
         root.putChild(b"mail", _Mailboxes(self))
         return _QuietSite(root, reactor=self._clock)
 

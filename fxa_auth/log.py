@@ -1,6 +1,7 @@
 """The log: what ``twisted.logger`` hands out, written as bunyan's JSON lines or, on a terminal, readably.
 
-An event of our own names its operation by its format string, and its keyword arguments are the fields of the line::
+An event of our own names its operation by its format string, a word with dots, and its keyword arguments are the fields
+of the line::
 
     Logger().info("mail.delivered", kind="verify", attempts=1)
 
@@ -14,6 +15,7 @@ from __future__ import annotations
 import getopt
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -49,6 +51,7 @@ _FOREIGN_LEVELS = {
 }
 """Twisted tells at info of every connection factory that starts: of use only to who looks for it."""
 
+_OP = re.compile(r"[\w.-]+")
 _STANDING = ("name", "hostname", "pid", "level", "time", "msg", "v", "op")
 _RESERVED = frozenset({*_STANDING, "err"})
 _COLOURS = {60: "35", 50: "31", 40: "33", 30: "32", 20: "36", 10: "90"}
@@ -116,8 +119,11 @@ class _LineObserver:
 
 
 def _is_own(event: LogEvent) -> bool:
-    namespace = event.get("log_namespace")
-    return isinstance(namespace, str) and (namespace == "fxa_auth" or namespace.startswith("fxa_auth."))
+    """Twisted logs in the name of the class it serves: ``Starting factory`` of a subclass of ours is not our event."""
+    namespace, op = event.get("log_namespace"), event.get("log_format")
+    if not isinstance(namespace, str) or not isinstance(op, str):
+        return False
+    return namespace.split(".")[0] == "fxa_auth" and _OP.fullmatch(op) is not None
 
 
 def _level(event: LogEvent) -> int:
@@ -142,7 +148,7 @@ def _failure(event: LogEvent) -> Failure | None:
 
 def _own(event: LogEvent) -> tuple[str, str, dict[str, Any]]:
     """Op, message and fields."""
-    op = str(event.get("log_format") or "unnamed")
+    op = event["log_format"]
     return op, op, {key: value for key, value in event.items() if not key.startswith("log_")}
 
 

@@ -54,11 +54,8 @@ from fxa_auth.publicurl import parse_public_url
 from fxa_auth.records import TokenKind
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
-from fxa_auth.store import Store
+from fxa_auth.storage import Storage
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
-from fxa_auth.store.seal import Seal
-from fxa_auth.store.sealingkey import find_key
-from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tls import TlsFileError, server_tls
 from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
@@ -70,12 +67,17 @@ _log = Logger()
 STAT_INTERVAL_S = 15
 PRUNE_INTERVAL_S = 15 * 60
 PRUNE_BATCH = 500
+LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
 
 
 class CannotStart(Exception):
     """Something that the operator has to mend; the text is one line that names the setting, its source and the mend."""
+
+
+class Stopping(Exception):
+    """The server was told to stop while it was starting."""
 
 
 class AuthService(Service):
@@ -88,7 +90,7 @@ class AuthService(Service):
         self._console = console
         self._ports: list[IListeningPort] = []
         self._starting: Deferred[None] | None = None
-        self._is_memory = settings.database.path is None
+        self._pause: Deferred[None] | None = None
         self._public_url = parse_public_url(settings.public_url)
         self._random = os.urandom
         self._connections = HTTPConnectionPool(reactor, persistent=True)
@@ -103,10 +105,9 @@ class AuthService(Service):
     # What there is.
 
     def _build_adapters(self, settings: Settings) -> None:
-        reactor, path = self._reactor, settings.database.path
-        self._database = SqliteDatabase(reactor, reactor, None if path is None else Path(path))
-        self._seal = Seal()
-        self._store = Store(self._database, self._seal)
+        reactor = self._reactor
+        self._storage = Storage(settings, reactor)
+        self._store = self._storage.store
         self._scrypt = ScryptPool(reactor, os.cpu_count() or 1, settings.scrypt.max_pending)
         self._lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self._sink = MailSink(reactor, self._console) if settings.development else None
@@ -204,19 +205,32 @@ class AuthService(Service):
 
     async def _open(self) -> None:
         """Open the store, find the keys, and let the background work begin."""
-        try:
-            await self._database.start()
-            key_file = None if self._is_memory else Path(self._settings.sealing_key_file)
-            self._seal.use(await find_key(self._database, key_file, int(self._reactor.seconds() * 1000)))
-        except (DatabaseUnavailable, UnusableDatabase) as error:
-            raise CannotStart(
-                f"database.url = {self._settings.database.url} ({self._source('database.url')}): {error}"
-            ) from error
+        await self._open_storage()
         self._signing.key = await self._find_signing_key()
         self._outbox.start()
         for task in self._tasks:
             task.start()
-        _log.info("server.ready", database=self._settings.database.url, publicUrl=self._settings.public_url)
+        _log.info("server.ready", database=self._settings.database.shown_url, publicUrl=self._settings.public_url)
+
+    async def _open_storage(self) -> None:
+        """Open the store; a server that does not answer is waited for, with growing pauses."""
+        database, pauses_s = self._settings.database, iter((0.5, 1, 2, 4, 8))
+        while self.running:
+            try:
+                return await self._storage.open()
+            except (DatabaseUnavailable, UnusableDatabase) as error:
+                if isinstance(error, UnusableDatabase) or not database.is_postgres:
+                    raise CannotStart(
+                        f"database.url = {database.shown_url} ({self._source('database.url')}): {error}"
+                    ) from error
+                pause_s = next(pauses_s, LONGEST_PAUSE_S)
+                _log.warn("server.waits_for_database", reason=str(error), pauseSeconds=pause_s)
+                self._pause = Deferred(lambda _: None)
+                call = self._reactor.callLater(pause_s, self._pause.callback, None)
+                await self._pause
+                if call.active():
+                    call.cancel()
+        raise Stopping
 
     async def _find_signing_key(self) -> Any:
         secret, public = Path(self._settings.secret_key_file), Path(self._settings.public_key_file)
@@ -236,6 +250,8 @@ class AuthService(Service):
 
     def _give_up(self, failure: Failure) -> None:
         """End the process with a status other than 0, which twistd by itself would not."""
+        if failure.check(Stopping):
+            return
         if failure.check(CannotStart):
             _log.critical("server.cannot_start", reason=str(failure.value))
             print(f"fxa-auth: {failure.value}", file=sys.__stderr__, flush=True)
@@ -256,7 +272,7 @@ class AuthService(Service):
             f"fxa-auth ({self._settings.env} profile): not for real accounts",
             f"  API           {scheme}://{api}  (public URL {self._settings.public_url})",
             f"  mailed links  http://{helper}/mail/<local part>  (SMTP sink on {sink})",
-            f"  accounts      {self._settings.database.url}",
+            f"  accounts      {self._settings.database.shown_url}",
             "  Ctrl-C stops it.",
         ):
             print(line, file=self._console, flush=True)
@@ -270,6 +286,8 @@ class AuthService(Service):
     async def _stop(self) -> None:
         for port in self._ports:
             await _maybe(port.stopListening())
+        if self._pause is not None and not self._pause.called:
+            self._pause.callback(None)
         if self._starting is not None:
             await self._starting
         if self._sink is not None:
@@ -282,7 +300,7 @@ class AuthService(Service):
         await self._pre_verify.stop()
         await self._connections.closeCachedConnections()
         self._scrypt.stop()
-        await self._database.stop()
+        await self._storage.close()
         _log.info("server.stopped")
 
     async def _bounded(self, work: Callable[[], Any], what: str) -> None:
@@ -302,7 +320,7 @@ class AuthService(Service):
             numPending=self._scrypt.pending,
             numPendingHWM=self._scrypt.take_high_water_mark(),
         )
-        _log.info("stat", stat="store", pending=self._database.pending)
+        _log.info("stat", stat="store", pending=self._storage.database.pending)
         if isinstance(self._customs, RemoteCustoms):
             _log.info("stat", stat="customs", failures=self._customs.failures)
 

@@ -1,3 +1,5 @@
+"""The certificates, proved with PyBrowserID and by hand, and every key a client must not have."""
+
 from __future__ import annotations
 
 import base64

@@ -180,9 +180,12 @@ class SinkTests(SynchronousTestCase):
         subjects = [mail["subject"] for mail in sink.mails("bob")]
         self.assertEqual((len(subjects), subjects[0], subjects[-1]), (1000, "5", "1004"))
 
-    def test_a_closed_connection_leaves_no_timer(self) -> None:
+    def test_the_time_limit_of_a_connection_ends_with_it(self) -> None:
         clock = Clock()
-        self.deliver(MailSink(clock, StringIO()), b"Subject: x\r\n\r\n")
+        protocol = MailSink(clock, StringIO()).smtp_factory().buildProtocol(None)
+        protocol.makeConnection(StringTransport())
+        self.assertEqual(len(clock.getDelayedCalls()), 1)
+        protocol.connectionLost(None)
         self.assertEqual(clock.getDelayedCalls(), [])
 
     def test_odd_mails_are_taken(self) -> None:

@@ -1,3 +1,5 @@
+"""The key files: read as the original wrote them, made once, never overwritten."""
+
 from __future__ import annotations
 
 import json

@@ -158,10 +158,6 @@ class JsonLineTests(SynchronousTestCase):
             [record[f"{key}_"] for key in ("name", "pid", "v", "op", "err", "msg")], ["n", 0, 9, "o", "e", "m"]
         )
 
-    def test_braces_in_an_op_are_not_filled_in(self) -> None:
-        (record,) = written_by(lambda logger: logger.info("{secret}", secret=b"x"))
-        self.assertEqual(record["msg"], "{secret}")
-
     @settings(max_examples=40)
     @given(
         st.dictionaries(
@@ -254,6 +250,11 @@ class ForeignEventTests(SynchronousTestCase):
     def test_a_name_that_only_begins_like_ours_is_foreign(self) -> None:
         (record,) = written_by(lambda logger: logger.warn("x"), namespace="fxa_authority")
         self.assertEqual(record["op"], "twisted")
+
+    def test_what_twisted_says_in_the_name_of_a_class_of_ours_is_foreign(self) -> None:
+        (record,) = written_by(lambda logger: logger.info("Starting factory {factory!r}", factory=Colour))
+        self.assertEqual((record["op"], record["level"]), ("twisted", 20))
+        self.assertEqual(record["msg"], "Starting factory <enum 'Colour'>")
 
     def test_what_twisted_thinks_worth_knowing_is_for_debugging_only(self) -> None:
         for name, number in (("debug", 10), ("info", 20), ("warn", 40), ("error", 50), ("critical", 50)):

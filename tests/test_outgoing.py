@@ -1,3 +1,5 @@
+"""Answers of other servers, real ones: whole, too long, too late, cut short."""
+
 from __future__ import annotations
 
 from twisted.internet import reactor

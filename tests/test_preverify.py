@@ -1,3 +1,5 @@
+"""preVerifyTokens made without a JOSE library, and JWK sets served well and badly."""
+
 from __future__ import annotations
 
 import base64

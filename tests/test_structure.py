@@ -13,10 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 TABLE = (
     ("0 pure", "errors records config onepw tokens hawk certificates emailaddress language publicurl"),
-    ("1 outside world", "store mail customs preverify workers keyfiles devmail httpbody log data"),
-    ("2 domain", "accounts passwords sessions verification signing credentials"),
+    ("0 Twisted at hand", "log data shield outgoing periodic"),
+    ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
+    ("2 passwords", "passwords"),
+    ("2 domain", "accounts sessions verification signing credentials"),
     ("3 http", "http"),
-    ("4 wiring", "service tap cli configfiles demo"),
+    ("4 wiring", "storage service tap cli configfiles demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 
@@ -129,6 +131,18 @@ def unseen_test_faults(source: str, module: str) -> list[str]:
     return faults
 
 
+def log_faults(source: str, module: str) -> list[str]:
+    """Log calls whose first argument is no op: a sentence, or a format whose fields would be written into the text."""
+    levels = {"debug", "info", "warn", "error", "critical", "failure"}
+    return [
+        f"{module}:{node.lineno}: {ast.unparse(node.args[0])} is no op"
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args
+        if node.func.attr in levels and ast.unparse(node.func.value) in ("_log", "self._log")
+        if not (isinstance(node.args[0], ast.Constant) and re.fullmatch(r"[a-z0-9_.]+", str(node.args[0].value)))
+    ]
+
+
 def docstring_faults(source: str, module: str) -> list[str]:
     return [] if ast.get_docstring(ast.parse(source)) else [f"{module}: no docstring"]
 
@@ -177,6 +191,9 @@ class ProjectTests(SynchronousTestCase):
         self.assertNoFaults(
             [fault for source, name, _ in modules("tests") for fault in unseen_test_faults(source, name)]
         )
+
+    def test_every_log_call_names_its_op(self) -> None:
+        self.assertNoFaults([fault for source, name, _ in modules("fxa_auth") for fault in log_faults(source, name)])
 
     def test_every_module_says_what_it_is_for(self) -> None:
         sources = [(source, name) for folder in ("fxa_auth", "twisted", "tests") for source, name, _ in modules(folder)]
@@ -267,6 +284,17 @@ class CheckerTests(SynchronousTestCase):
             ("from twisted.trial.unittest import TestCase", 0),
         ):
             self.assertEqual(len(unseen_test_faults(source, "tests.test_x")), faults, source)
+
+    def test_log_calls(self) -> None:
+        for source, faults in (
+            ("_log.info('mail.sent', uid=uid)", 0),
+            ("_log.failure('mail.lost', failure)", 0),
+            ("_log.info('mail to {address}', address=a)", 1),
+            ("self._log.error('it broke')", 1),
+            ("_log.error(f'mail.{kind}')", 1),
+            ("errors.error('it broke')", 0),
+        ):
+            self.assertEqual(len(log_faults(source, "m")), faults, source)
 
     def test_docstrings(self) -> None:
         self.assertEqual(docstring_faults('"""What it is for."""\nx = 1\n', "m"), [])

@@ -153,11 +153,11 @@ def mailbox(address: str) -> str:
 def _field_value(name: str, value: str) -> str:
     """The value as it stands behind ``name: ``: plain in one line if it fits, else folded as RFC 2047 words.
 
-    An address is never put in such words (RFC 2047, 5) and is short enough. ``ValueError``: a control character,
+    Addresses, which must never stand in such words (RFC 2047, 5), always fit. ``ValueError``: a control character,
     which could end the field and begin another.
     """
     if any(char < " " or char == "\x7f" for char in value):
         raise ValueError(f"control character in the header field {name}")
-    if name == "To" or len(f"{name}: {value}") <= MAX_LINE:
+    if len(f"{name}: {value}") <= MAX_LINE:
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")

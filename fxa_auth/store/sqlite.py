@@ -18,8 +18,8 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
-from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement, UnusableDatabase
-from fxa_auth.store.schema import VERSION_TABLE, Upgrade, upgrades
+from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement
+from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -108,7 +108,7 @@ class SqliteDatabase:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         try:
-            _upgrade(connection, upgrades(), int(self._clock.seconds() * 1000))
+            _upgrade(connection, int(self._clock.seconds() * 1000))
         except BaseException:
             connection.close()
             raise
@@ -139,17 +139,12 @@ def _in_transaction(connection: sqlite3.Connection, statements: Sequence[Stateme
     return results
 
 
-def _upgrade(connection: sqlite3.Connection, known: Sequence[Upgrade], now_ms: int) -> None:
+def _upgrade(connection: sqlite3.Connection, now_ms: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(VERSION_TABLE)
         (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_versions").fetchone()
-        if current > known[-1].version:
-            raise UnusableDatabase(
-                f"the database has schema {current}, this program knows up to {known[-1].version}: "
-                "run the newer version that made it, or restore an older backup"
-            )
-        for upgrade in known[current:]:
+        for upgrade in pending_upgrades(current):
             for sql in upgrade.statements:
                 connection.execute(sql)
             connection.execute("INSERT INTO schema_versions VALUES (?, ?)", (upgrade.version, now_ms))

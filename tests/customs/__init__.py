@@ -1,0 +1,1 @@
+"""The abuse policy, against real HTTP servers."""

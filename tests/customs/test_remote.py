@@ -1,3 +1,5 @@
+"""The policy of a separate server: its answers, and every way in which it can fail to answer."""
+
 from __future__ import annotations
 
 import json

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from importlib import resources
 
+from fxa_auth.store.database import UnusableDatabase
+
 _FILE_NAME = re.compile(r"(\d{3})_\w+\.sql")
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_at_ms BIGINT NOT NULL)"
@@ -26,6 +28,20 @@ def upgrades() -> tuple[Upgrade, ...]:
         if match := _FILE_NAME.fullmatch(entry.name):
             found.append(Upgrade(int(match[1]), _statements(entry.read_text("utf-8"))))
     return tuple(sorted(found, key=lambda upgrade: upgrade.version))
+
+
+def pending_upgrades(current: int) -> tuple[Upgrade, ...]:
+    """The schema files that a database at version ``current`` (0 for an empty one) still lacks.
+
+    :raises UnusableDatabase: the database is newer than this program
+    """
+    known = upgrades()
+    if current > known[-1].version:
+        raise UnusableDatabase(
+            f"the database has schema {current}, this program knows up to {known[-1].version}: "
+            "run the newer version that made it, or restore an older backup"
+        )
+    return known[current:]
 
 
 def _statements(script: str) -> tuple[str, ...]:

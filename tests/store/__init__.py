@@ -1,0 +1,1 @@
+"""The store: operations written once, tested once on every database."""
