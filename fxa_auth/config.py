@@ -89,6 +89,16 @@ def _within(lowest: int, highest: int) -> Callable[[int], int]:
     return check
 
 
+def _key_places(places: tuple[str, ...]) -> tuple[str, ...]:
+    if not places or len(set(places)) < len(places):
+        raise ValueError
+    for place in places:
+        _text(place)
+        if place.startswith("env:") and not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", place):
+            raise ValueError
+    return places
+
+
 def _lifetime(ms: int) -> int:
     if ms == 0 or abs(ms) > _LONGEST_MS:
         raise ValueError
@@ -178,6 +188,7 @@ Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
 PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
+KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
 OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
@@ -254,7 +265,7 @@ class Database(SettingsGroup, frozen=True):
     @property
     def path(self) -> str | None:
         """The SQLite file; None for a database in memory or on a server."""
-        if self.is_postgres:
+        if self.url.startswith("postgres"):
             return None
         path = self.url.removeprefix("sqlite://").removeprefix("/")
         return None if path in ("", ":memory:") else path
@@ -353,9 +364,13 @@ class Settings(SettingsGroup, frozen=True):
         "var/secret-key.json"
     )
     public_key_file: Annotated[FilePath, Setting("Its public half; made on first start.")] = "var/public-key.json"
-    sealing_key_file: Annotated[
-        FilePath, Setting("The key that secret columns are encrypted with; made with the database.")
-    ] = "var/sealing.key"
+    sealing_keys: Annotated[
+        KeyPlaces,
+        Setting(
+            "Where the keys are that secret columns are encrypted with: files, or env:NAME for an environment variable."
+            " The first one encrypts (its file is made with the database), all of them decrypt."
+        ),
+    ] = ("var/sealing.key",)
     trusted_jkus: Annotated[
         JkuList,
         Setting(

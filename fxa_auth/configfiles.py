@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fxa_auth.config import DECLARED, ConfigError, Layer, Loaded, literal, load
+from fxa_auth.store.sealingkeys import ENVIRONMENT
 
 
 def load_settings(config_files: Sequence[str], profile: str | None, environ: Mapping[str, str]) -> Loaded:
@@ -64,16 +65,19 @@ def check_named_files(loaded: Loaded) -> list[str]:
     needed = {"keyPath", "certPath"} if settings.use_https else set()
     complaints = []
     for declared in DECLARED:
-        if declared.name not in needed | {"secretKeyFile", "publicKeyFile", "sealingKeyFile"}:
+        if declared.name not in needed | {"secretKeyFile", "publicKeyFile", "sealingKeys"}:
             continue
-        name = declared.value_in(settings)
-        try:
-            with open(name, "rb"):
-                pass
-        except OSError as error:
-            if declared.name in needed or not isinstance(error, FileNotFoundError):
-                where = f"{declared.name} = {literal(name)} ({loaded.sources[declared.name]})"
-                complaints.append(f"{where}: cannot be read: {error.strerror}")
+        value = declared.value_in(settings)
+        for name in (value,) if isinstance(value, str) else value:
+            if name.startswith(ENVIRONMENT):
+                continue
+            try:
+                with open(name, "rb"):
+                    pass
+            except OSError as error:
+                if declared.name in needed or not isinstance(error, FileNotFoundError):
+                    where = f"{declared.name} = {literal(name)} ({loaded.sources[declared.name]})"
+                    complaints.append(f"{where}: cannot be read: {error.strerror}")
     return complaints
 
 

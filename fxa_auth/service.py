@@ -19,6 +19,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
+from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -167,23 +168,23 @@ class AuthService(Service):
         settings = self._settings
         site = Site(self._application.klein.resource(), self._reactor, ClientAddress(settings.trust_proxies))
         try:
-            self._listen("listen", settings.listen.host, settings.listen.port, site, settings)
+            tls = None
+            if settings.use_https:
+                tls = server_tls(Path(settings.key_path or ""), Path(settings.cert_path or ""))
+            self._listen("listen", settings.listen.host, settings.listen.port, site, tls)
             if self._sink is not None:
                 smtp = settings.smtp
                 self._listen("smtp", smtp.host, smtp.port, self._sink.smtp_factory())
                 self._listen("smtp.api", smtp.api.host, smtp.api.port, self._sink.site())
-        except CannotStart as error:
+        except (CannotStart, TlsFileError) as error:
             raise SystemExit(f"fxa-auth: {error}") from None
 
-    def _listen(self, setting: str, host: str, port: int, factory: Any, tls: Settings | None = None) -> None:
+    def _listen(self, setting: str, host: str, port: int, factory: Any, tls: CertificateOptions | None = None) -> None:
         try:
-            if tls is not None and tls.use_https:
-                options = server_tls(Path(tls.key_path or ""), Path(tls.cert_path or ""))
-                listening = self._reactor.listenSSL(port, factory, options, interface=host)
-            else:
+            if tls is None:
                 listening = self._reactor.listenTCP(port, factory, interface=host)
-        except TlsFileError as error:
-            raise CannotStart(str(error)) from None
+            else:
+                listening = self._reactor.listenSSL(port, factory, tls, interface=host)
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", None) or error.socketError
             raise CannotStart(
@@ -233,7 +234,8 @@ class AuthService(Service):
         raise Stopping
 
     async def _find_signing_key(self) -> Any:
-        secret, public = Path(self._settings.secret_key_file), Path(self._settings.public_key_file)
+        settings = self._settings
+        secret, public = Path(settings.secret_key_file), Path(settings.public_key_file)
         try:
             if keyfiles.exists(secret):
                 return keyfiles.load(secret, public)

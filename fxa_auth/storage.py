@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ from fxa_auth.config import Settings
 from fxa_auth.store import Store
 from fxa_auth.store.postgres import PostgresDatabase
 from fxa_auth.store.seal import Seal
-from fxa_auth.store.sealingkey import find_key
+from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
 
 
@@ -19,8 +20,8 @@ class Storage:
     def __init__(self, settings: Settings, reactor: Any) -> None:
         database = settings.database
         self._reactor = reactor
-        self._is_memory = not database.is_postgres and database.path is None
-        self._key_file = Path(settings.sealing_key_file)
+        is_memory = not database.is_postgres and database.path is None
+        self._key_places = () if is_memory else settings.sealing_keys
         self.database: SqliteDatabase | PostgresDatabase
         if database.is_postgres:
             statement_timeout_s, lock_timeout_s = database.statement_timeout / 1000, database.lock_timeout / 1000
@@ -30,8 +31,8 @@ class Storage:
         else:
             path = None if database.path is None else Path(database.path)
             self.database = SqliteDatabase(reactor, reactor, path)
-        self._seal = Seal()
-        self.store = Store(self.database, self._seal)
+        self.seal = Seal()
+        self.store = Store(self.database, self.seal)
 
     async def open(self) -> None:
         """Open the database, bring its schema up to date, and find its sealing key.
@@ -41,7 +42,8 @@ class Storage:
         """
         await self.database.start()
         now_ms = int(self._reactor.seconds() * 1000)
-        self._seal.use(await find_key(self.database, None if self._is_memory else self._key_file, now_ms))
+        self.sealing_keys = await find_keys(self.database, self._key_places, os.environ, now_ms)
+        self.seal.use(*self.sealing_keys)
 
     async def close(self) -> None:
         await self.database.stop()

@@ -19,9 +19,10 @@ def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
     """
     key_text, chain_text = _read("keyPath", key_path), _read("certPath", cert_path)
     try:
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, key_text)
+        # With a pass phrase given, if a wrong one, OpenSSL does not ask the terminal for it.
+        key = crypto.load_privatekey(crypto.FILETYPE_PEM, key_text, passphrase=b"")
     except (crypto.Error, ValueError):
-        raise TlsFileError(f"keyPath: {key_path} holds no private key in PEM; name one") from None
+        raise TlsFileError(f"keyPath: {key_path} holds no private key in PEM (or one under a pass phrase); name one without") from None
     try:
         end = b"-----END CERTIFICATE-----"
         parts = [part + end for part in chain_text.split(end)[:-1]]

@@ -50,9 +50,9 @@ class ScryptPool:
     async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
         """The ``stretched`` of verifier version 1: scrypt over both (32 bytes each), 32 bytes.
 
-        :raises ApiError: 503/201, too many hashes are pending
+        :raises ApiError: 503/201, too many hashes are pending, or the pool has been stopped
         """
-        if self.max_pending and self.pending >= self.max_pending:
+        if self._stopping or 0 < self.max_pending <= self.pending:
             raise errors.service_unavailable()
         self.pending += 1
         self._high_water_mark = max(self._high_water_mark, self.pending)

@@ -23,7 +23,7 @@ certPath = "tls/cert.pem"
 customsUrl = "http://127.0.0.1:7000"
 secretKeyFile = "/etc/fxa/secret.json"
 publicKeyFile = "/etc/fxa/public.json"
-sealingKeyFile = "/etc/fxa/sealing.key"
+sealingKeys = ["/etc/fxa/sealing.key", "env:OLD_KEY"]
 trustedJKUs = ["https://one.example/keys", "https://two.example/keys"]
 verifierVersion = 1
 lockoutEnabled = false
@@ -41,6 +41,9 @@ url = "https://content.example"
 
 [database]
 url = "sqlite:////srv/fxa.sqlite"
+poolSize = 3
+statementTimeout = 1000
+lockTimeout = 500
 
 [smtp]
 host = "mail.example"
@@ -202,12 +205,14 @@ class NamedFilesTests(SynchronousTestCase):
         return str(self.folder / name)
 
     def test_key_files_that_will_be_made_may_be_missing(self) -> None:
-        names = ("secretKeyFile", "publicKeyFile", "sealingKeyFile")
-        self.assertEqual(self.check(**{name: self.path(name) for name in names}), [])
+        names = ("secretKeyFile", "publicKeyFile")
+        keys = [self.path("sealing.key"), "env:NOT_A_FILE"]
+        self.assertEqual(self.check(sealingKeys=keys, **{name: self.path(name) for name in names}), [])
 
     def test_a_key_file_that_cannot_be_read_is_told(self) -> None:
-        for name in ("secretKeyFile", "publicKeyFile", "sealingKeyFile"):
-            (complaint,) = self.check(**{name: str(self.folder)})
+        folder = str(self.folder)
+        for name, value in (("secretKeyFile", folder), ("publicKeyFile", folder), ("sealingKeys", [folder])):
+            (complaint,) = self.check(**{name: value})
             self.assertTrue(complaint.startswith(f'{name} = "{self.folder}" ({self.path("settings.json")}): '))
             self.assertIn("cannot be read: Is a directory", complaint)
 

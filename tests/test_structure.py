@@ -231,7 +231,7 @@ class CheckerTests(SynchronousTestCase):
             ("fxa_auth.store.mails", "from fxa_auth.mail.compose import Composer", 1),
             ("fxa_auth.store.mails", "from .. import mail", 1),
             ("fxa_auth.mail.compose", "def f():\n    import fxa_auth.service", 1),
-            ("fxa_auth.accounts", "from fxa_auth import passwords", 1),
+            ("fxa_auth.accounts", "from fxa_auth import sessions", 1),
             ("fxa_auth.accounts", "from fxa_auth import errors, preverify", 0),
             ("fxa_auth.http.app", "from fxa_auth.http.site import Site\nfrom fxa_auth.sessions import Sessions", 0),
             ("fxa_auth.http.app", "if TYPE_CHECKING:\n    from fxa_auth.tap import Options", 1),

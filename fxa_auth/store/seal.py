@@ -1,4 +1,4 @@
-"""Encryption of the columns that hold secrets, under a key that is not in the database.
+"""Encryption of the columns that hold secrets, under keys that are not in the database.
 
 Every value is AES-256-GCM with a fresh 12-byte nonce and is bound to its table, column and row, so that it cannot be
 moved elsewhere. It begins with the id of its key: one byte of format, eight of key id, the nonce, then ciphertext and
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -23,7 +24,23 @@ _HEADER_LENGTH = len(_FORMAT) + KEY_ID_LENGTH
 
 
 class BrokenSeal(Exception):
-    """A value was sealed with another key, for another place, or has been tampered with."""
+    """A value was sealed with a key that is not known here, for another place, or has been tampered with."""
+
+
+@dataclass(frozen=True)
+class SealedTable:
+    """Which columns of a table are sealed, and the one that names the row."""
+
+    name: str
+    row: str
+    columns: tuple[str, ...]
+
+
+SEALED_TABLES = (
+    SealedTable("accounts", "uid", ("email_code", "ka", "wrap_wrap_kb", "verify_hash", "unlock_code")),
+    SealedTable("tokens", "id_hash", ("auth_key", "key_bundle", "token_data", "pass_code")),
+    SealedTable("mails", "id", ("letter",)),
+)
 
 
 def key_id(key: bytes) -> bytes:
@@ -32,29 +49,30 @@ def key_id(key: bytes) -> bytes:
 
 
 class Seal:
-    """Seals and opens values with one key (32 bytes), which arrives once the database has told which one it wants."""
+    """Seals with one key and opens with several; they arrive once the database has told which ones it wants."""
 
     def __init__(self) -> None:
-        self._cipher: AESGCM | None = None
-        self._header = b""
+        self._ciphers: dict[bytes, AESGCM] = {}
+        self._newest = b""
 
-    def use(self, key: bytes) -> None:
-        """Seal and open with this key from now on."""
-        self._cipher = AESGCM(key)
-        self._header = _FORMAT + key_id(key)
+    def use(self, newest: bytes, *older: bytes) -> None:
+        """Seal with ``newest`` from now on, and open what any of the keys (32 bytes each) has sealed."""
+        self._newest = _FORMAT + key_id(newest)
+        self._ciphers = {_FORMAT + key_id(key): AESGCM(key) for key in (newest, *older)}
 
     def close(self, value: bytes, table: str, column: str, row: bytes) -> bytes:
         """Seal a value for its place; ``row`` is the row's primary key."""
         nonce = os.urandom(_NONCE_LENGTH)
-        return self._header + nonce + self._loaded().encrypt(nonce, value, _place(table, column, row))
+        cipher = self._loaded()[self._newest]
+        return self._newest + nonce + cipher.encrypt(nonce, value, _place(table, column, row))
 
     def open(self, sealed: bytes, table: str, column: str, row: bytes) -> bytes:
         """The value that was sealed for this place.
 
-        :raises BrokenSeal: it was not, or not with this key
+        :raises BrokenSeal: it was not, or not with a key that is known here
         """
-        cipher = self._loaded()
-        if sealed[:_HEADER_LENGTH] != self._header:
+        cipher = self._loaded().get(sealed[:_HEADER_LENGTH])
+        if cipher is None:
             raise BrokenSeal(f"{table}.{column} is sealed with key {sealed[1:_HEADER_LENGTH].hex()}")
         nonce, ciphertext = sealed[_HEADER_LENGTH:][:_NONCE_LENGTH], sealed[_HEADER_LENGTH + _NONCE_LENGTH :]
         try:
@@ -62,10 +80,14 @@ class Seal:
         except InvalidTag:
             raise BrokenSeal(f"{table}.{column} is damaged or was moved from another row") from None
 
-    def _loaded(self) -> AESGCM:
-        if self._cipher is None:
-            raise DatabaseUnavailable("the sealing key is not loaded yet")
-        return self._cipher
+    def is_newest(self, sealed: bytes) -> bool:
+        """Tell whether the value was sealed with the key that seals now."""
+        return sealed[:_HEADER_LENGTH] == self._newest
+
+    def _loaded(self) -> dict[bytes, AESGCM]:
+        if not self._ciphers:
+            raise DatabaseUnavailable("the sealing keys are not loaded yet")
+        return self._ciphers
 
 
 def _place(table: str, column: str, row: bytes) -> bytes:

@@ -1,7 +1,8 @@
 -- Times are ms since the epoch. Columns marked "sealed" hold what seal.py describes; every other column is plain.
 
 CREATE TABLE sealing_keys (
-    key_id TEXT PRIMARY KEY,                -- hex; the keys themselves are never in the database
+    position BIGINT PRIMARY KEY,            -- 1 for the key made with the database, then one more for each
+    key_id TEXT NOT NULL UNIQUE,            -- hex; the keys themselves are never in the database
     created_at_ms BIGINT NOT NULL
 );
 

@@ -1,0 +1,129 @@
+"""Which keys seal this database: where the settings say they are, and what the database itself records.
+
+A key is 64 hex digits, in a file or in an environment variable. The database records the id of every key that its
+values may be sealed with, so that a daemon without one of them, or with another installation's, is found out before
+it does harm. The first key is made with the database, in a file beside it, and never replaced.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from twisted.logger import Logger
+
+from fxa_auth.store.database import Database, Statement, UnusableDatabase
+from fxa_auth.store.seal import KEY_LENGTH, key_id
+
+_log = Logger()
+
+ENVIRONMENT = "env:"
+"""What a place begins with that names an environment variable; any other is a file."""
+
+
+async def find_keys(database: Database, places: Sequence[str], environ: Mapping[str, str], now_ms: int) -> list[bytes]:
+    """The keys (32 bytes each) at ``places``, the first of which seals from now on.
+
+    A new database is given a new key if its file is not there yet. Without places (a database in memory) the key lives
+    as long as the process.
+
+    :raises UnusableDatabase: a key is missing or damaged, or the database is sealed with one that is not among them
+    """
+    if not places:
+        return [os.urandom(KEY_LENGTH)]
+    recorded = await _recorded(database)
+    if not recorded and not places[0].startswith(ENVIRONMENT):
+        _make_unless_there(Path(places[0]))
+    keys = [_read(place, environ, recorded) for place in places]
+    ids = [key_id(key).hex() for key in keys]
+    if not recorded:
+        recorded = await _record(database, 1, ids[0], now_ms)
+    missing = [wanted for wanted in recorded if wanted not in ids]
+    if missing:
+        found = ", ".join(f"{id_} ({place})" for id_, place in zip(ids, places, strict=True))
+        raise UnusableDatabase(
+            f"sealingKeys: the database is sealed with key {', '.join(missing)}, here is only {found}: "
+            "copy the missing key's file from the host that has it, or from a backup, and name it in sealingKeys"
+        )
+    while ids[0] not in recorded:
+        recorded = await _record(database, max(recorded.values()) + 1, ids[0], now_ms)
+    return keys
+
+
+async def _recorded(database: Database) -> dict[str, int]:
+    """The ids of the recorded keys, in hex, and their positions."""
+    rows = await database.query("SELECT key_id, position FROM sealing_keys ORDER BY position", {})
+    return {row["key_id"]: row["position"] for row in rows}
+
+
+async def _record(database: Database, position: int, id_: str, now_ms: int) -> dict[str, int]:
+    """Record a key unless another daemon was quicker with its own; the answer is what is recorded then."""
+    sql = (
+        "INSERT INTO sealing_keys (position, key_id, created_at_ms) VALUES (:position, :key_id, :now_ms)"
+        " ON CONFLICT DO NOTHING"
+    )
+    await database.change([Statement(sql, {"position": position, "key_id": id_, "now_ms": now_ms})])
+    return await _recorded(database)
+
+
+def _read(place: str, environ: Mapping[str, str], recorded: Iterable[str]) -> bytes:
+    if place.startswith(ENVIRONMENT):
+        text = environ.get(place.removeprefix(ENVIRONMENT), "")
+    else:
+        text = _file_text(Path(place), recorded)
+    try:
+        key = bytes.fromhex(text.strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_LENGTH:
+        raise UnusableDatabase(f"sealingKeys: {place} is not a sealing key (64 hex digits): restore it from a backup")
+    return key
+
+
+def _file_text(path: Path, recorded: Iterable[str]) -> str:
+    try:
+        return path.read_text("ascii")
+    except FileNotFoundError:
+        wanted = f"; the database is sealed with key {', '.join(recorded)}" if recorded else ""
+        raise UnusableDatabase(
+            f"sealingKeys: {path} is missing{wanted}: copy it from the host that has it, or from a backup"
+        ) from None
+    except OSError as error:
+        raise UnusableDatabase(f"sealingKeys: cannot read {path} ({error.strerror}): mend its permissions") from None
+    except UnicodeDecodeError:
+        return ""
+
+
+def _make_unless_there(path: Path) -> None:
+    """Write a new key so that the file is there whole or not at all, and never over another one."""
+    if path.exists():
+        return
+    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(KEY_LENGTH).hex() + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return
+        finally:
+            draft.unlink()
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise UnusableDatabase(
+            f"sealingKeys: cannot write {path} ({error.strerror}): mend the folder's permissions"
+        ) from None
+    _log.info("store.sealing_key_made", path=str(path))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
