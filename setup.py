@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+from setuptools.command.sdist import sdist
 
 ROOT = Path(__file__).resolve().parent
 
@@ -48,6 +51,24 @@ def version() -> str:
     return found[1]
 
 
+def write_version_file(package: Path) -> None:
+    """Say in ``package`` which commit it was built from, unless its source says so already or nothing can tell."""
+    if (package / "version.json").exists():
+        return
+    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return
+    (package / "version.json").write_text(json.dumps({"commit": commit}) + "\n")
+
+
+class SourceWithVersion(sdist):
+    def make_release_tree(self, base_dir: str, files: list[str]) -> None:
+        super().make_release_tree(base_dir, files)
+        write_version_file(Path(base_dir, "fxa_auth"))
+
+
 class BuildWithData(build_py):
     """Puts the data folders into the built package; an editable install reads them where they are."""
 
@@ -59,6 +80,7 @@ class BuildWithData(build_py):
             built = Path(self.build_lib, "fxa_auth", name)
             shutil.rmtree(built, ignore_errors=True)
             shutil.copytree(ROOT / name, built)
+        write_version_file(Path(self.build_lib, "fxa_auth"))
 
 
 setup(
@@ -72,9 +94,9 @@ setup(
     package_dir={"": "."},
     packages=find_packages(include=["fxa_auth", "fxa_auth.*"]),
     py_modules=["twisted.plugins.fxa_auth_plugin"],
-    package_data={"fxa_auth.store": ["schema/*.sql"]},
+    package_data={"fxa_auth": ["version.json"], "fxa_auth.store": ["schema/*.sql"]},
     install_requires=REQUIRED,
     extras_require={"test": TEST, "dev": [*TEST, *DEVELOPMENT]},
     entry_points={"console_scripts": ["fxa-auth = fxa_auth.cli:main"]},
-    cmdclass={"build_py": BuildWithData},
+    cmdclass={"build_py": BuildWithData, "sdist": SourceWithVersion},
 )
