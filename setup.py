@@ -40,8 +40,10 @@ TEST = [
     "pyfxa==0.7.9",
     "pytest>=8",
     "pytest-twisted>=1.14.3",
+    "requests>=2.31",
+    "webob>=1.8",
 ]
-DEVELOPMENT = ["build>=1.2", "coverage>=7.10", "mypy>=1.11", "mypy-zope>=1.0", "ruff>=0.17", "types-psycopg2"]
+DEVELOPMENT = ["build>=1.2", "coverage>=7.10", "mypy>=1.11", "mypy-zope>=1.0", "ruff>=0.17", "types-psycopg2>=2.9.21"]
 
 
 def version() -> str:

@@ -72,4 +72,4 @@ def _wait_until_ready(port: int) -> None:
             pass
         if time.monotonic() > end:
             raise TimeoutError("the daemon does not answer")
-        time.sleep(0.1)
+        time.sleep(0.05)

@@ -80,7 +80,7 @@ def session_statuses(port: int, session_token: str) -> Iterator[bytes]:
 
 
 class Load:
-    """A process that sends ``requests`` over so many connections, from now until ``figures`` is called."""
+    """A process that sends ``requests`` over so many connections for so many seconds, and awaits the last answers."""
 
     def __init__(self, port: int, requests: Iterable[bytes], connections: int, seconds: float) -> None:
         self._results, theirs = multiprocessing.Pipe(duplex=False)
@@ -109,8 +109,8 @@ def _drive(port: int, requests: Iterator[bytes], connections: int, seconds: floa
         begun[connection], received[connection] = time.monotonic(), b""
         connection.sendall(next(requests))
     start = time.monotonic()
-    while (now := time.monotonic()) < start + seconds:
-        for key, _ in selector.select(timeout=1):
+    while begun:
+        for key, _ in selector.select():
             connection = key.fileobj  # type: ignore[assignment]
             received[connection] += connection.recv(65536)
             if not _complete(received[connection]):
@@ -118,7 +118,10 @@ def _drive(port: int, requests: Iterator[bytes], connections: int, seconds: floa
             if not received[connection].startswith(b"HTTP/1.1 200 "):
                 raise RuntimeError(received[connection].decode())
             now = time.monotonic()
-            times_s.append(now - begun[connection])
+            times_s.append(now - begun.pop(connection))
+            if now >= start + seconds:
+                selector.unregister(connection)
+                continue
             begun[connection], received[connection] = now, b""
             connection.sendall(next(requests))
     results.send((times_s, time.monotonic() - start))

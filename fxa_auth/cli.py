@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from fxa_auth import demo
+from fxa_auth.commands import account, db
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings
 
@@ -38,7 +40,8 @@ publicUrl = "https://accounts.example.com"
 
 [smtp]
 host = "mail.example.com"
-port = 587
+port = 465
+secure = true
 ```
 
 The database can also be chosen by `DB_BACKEND`: `sqlite` is the default file, `memory` forgets everything at the end.
@@ -155,5 +158,10 @@ def _complain(complaints: Iterable[str]) -> int:
     return 1
 
 
-COMMANDS: tuple[Callable[[Subparsers], None], ...] = (add_config,)
+COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
+    add_config,
+    account.add_parser,
+    db.add_parser,
+    demo.add_parser,
+)
 """Each adds the parser of one command, with ``set_defaults(run=…)``: a function from the options to the exit code."""

@@ -23,6 +23,7 @@ PROJECTS = {
     "fxa": "pyfxa",
     "jwt": "pyjwt",
     "nacl": "pynacl",
+    "psycopg2": "psycopg2-binary",
     "pytest_twisted": "pytest-twisted",
     "zope": "twisted",
 }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from klein import Klein
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
@@ -61,6 +61,7 @@ class Application:
         self._development = development
         self._gone = re.compile(re.escape(base_path) + r"/v0(?:/.*)?")
         self._running: set[Deferred[None]] = set()
+        self._drained: Deferred[None] | None = None
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
         self.klein.handle_errors(HTTPException)(self._answer_unrouted)  # type: ignore[arg-type]  # wants a name
@@ -71,16 +72,19 @@ class Application:
 
     async def drain(self) -> None:
         """Wait until every request that has begun is answered."""
-        while self._running:
-            await DeferredList([_when_done(running) for running in self._running])
+        if self._running:
+            self._drained = Deferred()
+            await self._drained
 
     def _handler_of(self, route: Route) -> Callable[[Request], Deferred[bytes]]:
         def handle(request: Request) -> Deferred[bytes]:
+            if not request.method.isupper():
+                return self._answer_unrouted(request)  # methods are case-sensitive, but werkzeug takes "get" for GET
             return self._shielded(request, self._answer(request, self._call(route, request)))
 
         return handle
 
-    def _answer_unrouted(self, request: Request, failure: Failure) -> Deferred[bytes]:
+    def _answer_unrouted(self, request: Request, _: Failure | None = None) -> Deferred[bytes]:
         is_gone = self._gone.fullmatch(request.path.decode("latin-1"))
         error = errors.endpoint_gone() if is_gone else errors.unspecified(404, "Not Found")
 
@@ -106,7 +110,9 @@ class Application:
             self._running.discard(running)
             if isinstance(result, Failure):
                 _log.failure("request.broken", result)
-                request.channel.transport.abortConnection()
+                request.abort()
+            if self._drained is not None and not self._running and not self._drained.called:
+                self._drained.callback(None)
 
         running.addBoth(ended)
         return waiting
@@ -149,8 +155,8 @@ class Application:
             raise errors.service_unavailable()
         if request.body_error is not None:
             raise request.body_error
+        body = request.content.read()  # at once: it is closed when the client hangs up
         signed = await self._signature(route, request)
-        body = request.content.read()
         values = self._values(route, request, body)
         if signed is not None:
             self._authenticator.check_payload(signed, request.content_type or "", body, route.payload)
@@ -206,16 +212,3 @@ class Application:
         if "redirect_to" in noted:
             noted["redirectTo"] = noted.pop("redirect_to")
         request.note(**noted)
-
-
-def _when_done(running: Deferred[None]) -> Deferred[None]:
-    done: Deferred[None] = Deferred()
-
-    def pass_on(result: None) -> None:
-        done.callback(None)
-        return result
-
-    if running.called:
-        return succeed(None)
-    running.addCallback(pass_on)
-    return done

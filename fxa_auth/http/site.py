@@ -62,8 +62,7 @@ def answer_headers(answer: Answer, origin: str | None, now_s: float) -> dict[str
 class Request(server.Request):
     """A request of this server: what the pipeline reads of it, and how its answer is written."""
 
-    site: Site
-    channel: Channel
+    channel: Any  # None once the client has hung up
     content: BytesIO
 
     def __init__(self, channel: Channel, *args: Any, **kwargs: Any) -> None:
@@ -74,11 +73,13 @@ class Request(server.Request):
         self._notes: dict[str, object] = {}
         self._body_length = 0
         self._rid = secrets.token_hex(8)
+        self._site = channel.site
 
     # What the channel calls, in this order.
 
     def gotLength(self, length: int | None) -> None:
-        self._began_at_s = self.channel.site.clock.seconds()
+        self._began_at_s = self._site.clock.seconds()
+        self._peer = _host_of(self.channel.getPeer())
         self.content = BytesIO()
         if length is None:
             self.body_error = errors.missing_content_length()
@@ -95,12 +96,11 @@ class Request(server.Request):
             self.content.write(data)
 
     def process(self) -> None:
-        self.received_at_ms = int(self.channel.site.clock.seconds() * 1000)
+        self.received_at_ms = int(self._site.clock.seconds() * 1000)
         if self.method == b"OPTIONS":
             self._answer_at_once(Answer(200, b""))
         else:
-            if not self._is_routable():
-                self.path = b"/" + quote(self.path, safe="").encode()
+            self.path = _routable(self.path)
             super().process()
 
     def _refuse_body(self) -> None:
@@ -110,14 +110,6 @@ class Request(server.Request):
         self.content = BytesIO()
         self.requestHeaders.removeHeader(b"Expect")
         self.channel.refuse_rest_of(self)
-
-    def _is_routable(self) -> bool:
-        """Klein answers a path that it can't decode by itself, in a form that is not ours."""
-        try:
-            unquote_to_bytes(self.path).decode("utf-8")
-        except UnicodeDecodeError:
-            return False
-        return self.path.startswith(b"/")
 
     def _answer_at_once(self, answer: Answer) -> None:
         body = self.respond(answer)
@@ -144,7 +136,7 @@ class Request(server.Request):
 
     @property
     def client_ip(self) -> str:
-        return self.channel.site.client_address.pick(self._address_chain())
+        return self._site.client_address.pick(self._address_chain())
 
     def note(self, **fields: object) -> None:
         """Add fields to the log line that is written once the request is answered."""
@@ -160,7 +152,7 @@ class Request(server.Request):
             "lang": language.trim(self.header("Accept-Language")),
             "agent": (self.header("User-Agent") or "")[:_MAX_LOGGED],
             "remoteAddressChain": self._address_chain(),
-            "t": round((self.channel.site.clock.seconds() - self._began_at_s) * 1000),
+            "t": round((self._site.clock.seconds() - self._began_at_s) * 1000),
             **self._notes,
         }
 
@@ -170,18 +162,37 @@ class Request(server.Request):
         for name in (b"Server", b"Content-Type"):
             self.responseHeaders.removeHeader(name)
         origin = self.header("Origin")
-        headers = answer_headers(answer, origin, self.channel.site.clock.seconds())
+        headers = answer_headers(answer, origin, self._site.clock.seconds())
         for field, value in headers.items():
             self.setHeader(field.encode(), value.encode())
         if answer.content_type is None:
             self.defaultContentType = b""
         return answer.body
 
+    def abort(self) -> None:
+        """Cut the connection of a request that can't be answered."""
+        if self.channel is not None:
+            self.channel.transport.abortConnection()
+
     def _address_chain(self) -> list[str]:
         forwarded_for = ",".join(
             value.decode("latin-1") for value in self.requestHeaders.getRawHeaders(b"X-Forwarded-For", [])
         )
-        return chain(forwarded_for, getattr(self.channel.getPeer(), "host", "unix"))
+        return chain(forwarded_for, self._peer)
+
+
+def _routable(path: bytes) -> bytes:
+    """A path as Klein can take it: it answers what is not UTF-8 by itself, in a form that is not ours, and sees no
+    difference between one slash at the beginning, two, and none."""
+    readable = unquote_to_bytes(path).decode("utf-8", "replace")
+    if not readable.startswith("/") or readable.startswith("//"):
+        readable = f"/./{readable}"
+    return quote(readable).encode()
+
+
+def _host_of(peer: object) -> str:
+    """The peer's address; one on a unix socket has none."""
+    return str(getattr(peer, "host", "unix"))
 
 
 class Channel(http.HTTPChannel):
@@ -198,7 +209,7 @@ class Channel(http.HTTPChannel):
     def refuse_rest_of(self, request: Request) -> None:
         """Have ``request`` answered before its body has arrived, and close the connection after that."""
         self.persistent = False
-        self._handlingRequest = True
+        self._is_discarding = True
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         request.requestReceived(self._command, self._path, self._version)
 
@@ -206,8 +217,13 @@ class Channel(http.HTTPChannel):
         if not self._is_discarding:
             super().dataReceived(data)
 
+    def rawDataReceived(self, data: bytes) -> None:
+        """Dropped, not kept for later, which would have the transport paused once there is too much of it."""
+        if not self._is_discarding:
+            super().rawDataReceived(data)
+
     def allContentReceived(self) -> None:
-        if self.requests and not self.requests[-1].refused:
+        if not self._is_discarding:
             super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
@@ -215,7 +231,6 @@ class Channel(http.HTTPChannel):
             super().requestDone(request)
             return
         self.requests.remove(request)
-        self._is_discarding = True
         self._networkProducer.resumeProducing()
         self.setTimeout(_LINGER_S)
         if hasattr(self.transport, "loseWriteConnection"):
@@ -225,9 +240,11 @@ class Channel(http.HTTPChannel):
 
     def headerReceived(self, line: bytes) -> bool:
         name, _, value = line.partition(b":")
-        digits = value.strip().lstrip(b"0")
-        if name.strip().lower() == b"content-length" and digits.isdigit() and len(digits) > len(str(MAX_BODY)):
-            line = name + b": %d" % (10 * MAX_BODY)
+        digits = value.strip(b" \t")
+        if name.strip().lower() == b"content-length" and digits.isdigit():
+            # Python makes no int of more than 4,300 digits; all that counts is whether the body is too large.
+            significant = digits.lstrip(b"0") or b"0"
+            line = name + b":" + significant[: len(str(MAX_BODY)) + 1]
         received: bool = super().headerReceived(line)
         return received
 
@@ -235,13 +252,15 @@ class Channel(http.HTTPChannel):
         self._respondToBadRequestAndDisconnect()
 
     def _respondToBadRequestAndDisconnect(self) -> None:
+        if self._is_discarding:
+            return
         answer = json_answer(errors.unspecified(400, "Bad Request").body(), 400, {"Connection": "close"})
         lines = [b"HTTP/1.1 400 Bad Request"]
         for name, value in answer_headers(answer, None, self.site.clock.seconds()).items():
             lines.append(f"{name}: {value}".encode())
         self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
         self.loseConnection()
-        _log.info("request.malformed", remoteAddressChain=[getattr(self.getPeer(), "host", "unix")])
+        _log.info("request.malformed", remoteAddressChain=[_host_of(self.getPeer())])
 
 
 class Site(server.Site):
