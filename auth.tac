@@ -9,14 +9,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from twisted.application.service import Application
-from twisted.logger import ILogObserver
 
-from fxa_auth import log, tap
+from fxa_auth import tap
 
 options = tap.Options()
 options.parseOptions([])
 application = Application("fxa-auth")
-observer = log.twistd_observer(log.twistd_flags(sys.argv), options.settings.log.level)
-if observer is not None:
-    application.setComponent(ILogObserver, observer)
 tap.makeService(options).setServiceParent(application)

@@ -26,6 +26,7 @@ REQUIRED = [
     "jinja2>=3.1",
     "msgspec>=0.18.6",
     "pynacl>=1.5",
+    "pyopenssl>=24.3",
     "pyjwt[crypto]>=2.15",
     "txpostgres>=1.7",
     "psycopg2-binary>=2.9.9",

@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
+from fxa_auth.records import TokenKind
+
 Profile = Literal["dev", "test", "stage", "prod"]
 PROFILES: tuple[str, ...] = get_args(Profile)
 DEV_PROFILES = ("dev", "test")
@@ -253,6 +255,10 @@ class Database(SettingsGroup, frozen=True):
         Interval, Setting("Time in ms after which the server ends a wait for a lock (PostgreSQL).")
     ] = 3_000
 
+    prune_interval: Annotated[
+        Pause, Setting("Time in ms between two removals of expired tokens, give or take a quarter; 0 is never.")
+    ] = 900_000
+
     @property
     def is_postgres(self) -> bool:
         return self.url.startswith("postgres")
@@ -310,6 +316,14 @@ class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
     password_change_token: Annotated[Lifetime, Setting("How long a passwordChangeToken lives, in ms.")] = 900_000
+
+    @property
+    def by_kind(self) -> dict[TokenKind, int]:
+        return {
+            TokenKind.ACCOUNT_RESET: self.account_reset_token,
+            TokenKind.PASSWORD_FORGOT: self.password_forgot_token,
+            TokenKind.PASSWORD_CHANGE: self.password_change_token,
+        }
 
 
 class Scrypt(SettingsGroup, frozen=True):

@@ -11,22 +11,37 @@ from twisted.python.failure import Failure
 
 _log = Logger()
 
+JITTER = 0.25
+"""By how much of itself a pause may be shorter or longer, where chance has a say in it."""
+
 
 class Periodic:
-    """Does ``work`` every ``interval_s`` seconds; a failure is logged under ``name`` and does not end the series."""
+    """Does ``work`` every ``interval_s`` seconds; a failure is logged under ``name`` and does not end the series.
 
-    def __init__(self, clock: IReactorTime, interval_s: float, name: str, work: Callable[[], Awaitable[None]]) -> None:
+    With a source of ``random`` bytes the pauses differ by up to a quarter, so that servers that were started together
+    do not go on working at the same moments.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        interval_s: float,
+        name: str,
+        work: Callable[[], Awaitable[None]],
+        random: Callable[[int], bytes] | None = None,
+    ) -> None:
         self._clock = clock
         self._interval_s = interval_s
         self._name = name
         self._work = work
+        self._random = random
         self._next: IDelayedCall | None = None
         self._running: Deferred[None] | None = None
         self._stopped: Deferred[None] | None = None
 
     def start(self) -> None:
         """Begin; the first time comes after one interval."""
-        self._next = self._clock.callLater(self._interval_s, self._turn)
+        self._next = self._clock.callLater(self._pause_s(), self._turn)
 
     async def stop(self) -> None:
         """No further turn; wait for the one under way."""
@@ -36,6 +51,12 @@ class Periodic:
         elif self._running is not None:
             self._stopped = Deferred()
             await self._stopped
+
+    def _pause_s(self) -> float:
+        if self._random is None:
+            return self._interval_s
+        chance = int.from_bytes(self._random(4), "big") / 0xFFFFFFFF
+        return self._interval_s * (1 - JITTER + 2 * JITTER * chance)
 
     def _turn(self) -> None:
         self._next = None

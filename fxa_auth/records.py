@@ -77,6 +77,14 @@ class Token:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """How many there are of something (at least one), and when the oldest of them was made."""
+
+    count: int
+    oldest_at_ms: int
+
+
+@dataclass(frozen=True)
 class Client:
     """Who asks: the address that counts (``ip``), the language as stored, and when the request came in (ms)."""
 

@@ -51,8 +51,8 @@ from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.periodic import Periodic
 from fxa_auth.preverify import PreVerifyTokens
+from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
-from fxa_auth.records import TokenKind
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.storage import Storage
@@ -66,8 +66,6 @@ from fxa_auth.workers import ScryptPool
 _log = Logger()
 
 STAT_INTERVAL_S = 15
-PRUNE_INTERVAL_S = 15 * 60
-PRUNE_BATCH = 500
 LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
@@ -97,11 +95,11 @@ class AuthService(Service):
         self._connections = HTTPConnectionPool(reactor, persistent=True)
         self._http = HTTPClient(Agent(reactor, pool=self._connections))
         self._build_adapters(settings)
+        self._lifetimes = Lifetimes(settings.token_lifetimes.by_kind)
         self._application = self._build_application(settings)
-        self._tasks = [
-            Periodic(reactor, STAT_INTERVAL_S, "stat", self._log_stats),
-            Periodic(reactor, PRUNE_INTERVAL_S, "prune", self._prune),
-        ]
+        self._tasks: list[Periodic | Pruning] = [Periodic(reactor, STAT_INTERVAL_S, "stat", self._log_stats)]
+        if interval_ms := settings.database.prune_interval:
+            self._tasks.append(Pruning(reactor, self._store, self._lifetimes, interval_ms / 1000, self._random))
 
     # What there is.
 
@@ -125,7 +123,7 @@ class AuthService(Service):
 
     def _build_application(self, settings: Settings) -> Application:
         store, customs, clock, domain = self._store, self._customs, self._reactor, self._public_url.domain
-        lifetimes, mail_queued = self._lifetimes(settings), self._outbox.wake
+        lifetimes, mail_queued = self._lifetimes, self._outbox.wake
         passwords = Passwords(
             store, customs, self._scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
@@ -153,18 +151,13 @@ class AuthService(Service):
             settings.development,
         )
 
-    def _lifetimes(self, settings: Settings) -> Lifetimes:
-        self._limited = {
-            TokenKind.ACCOUNT_RESET: settings.token_lifetimes.account_reset_token,
-            TokenKind.PASSWORD_FORGOT: settings.token_lifetimes.password_forgot_token,
-            TokenKind.PASSWORD_CHANGE: settings.token_lifetimes.password_change_token,
-        }
-        return Lifetimes(self._limited)
-
     # Up.
 
     def privilegedStartService(self) -> None:
-        """Listen. What keeps a port from being opened ends the process with one line."""
+        """Listen.
+
+        :raises CannotStart: a port cannot be opened, or a TLS file not be used
+        """
         settings = self._settings
         site = Site(self._application.klein.resource(), self._reactor, ClientAddress(settings.trust_proxies))
         try:
@@ -176,8 +169,8 @@ class AuthService(Service):
                 smtp = settings.smtp
                 self._listen("smtp", smtp.host, smtp.port, self._sink.smtp_factory())
                 self._listen("smtp.api", smtp.api.host, smtp.api.port, self._sink.site())
-        except (CannotStart, TlsFileError) as error:
-            raise SystemExit(f"fxa-auth: {error}") from None
+        except TlsFileError as error:
+            raise CannotStart(str(error)) from None
 
     def _listen(self, setting: str, host: str, port: int, factory: Any, tls: CertificateOptions | None = None) -> None:
         try:
@@ -208,6 +201,7 @@ class AuthService(Service):
         """Open the store, find the keys, and let the background work begin."""
         await self._open_storage()
         self._signing.key = await self._find_signing_key()
+        self._storage.unseal()  # not before the signing key is on the disk: from now on there may be accounts
         self._outbox.start()
         for task in self._tasks:
             task.start()
@@ -325,16 +319,6 @@ class AuthService(Service):
         _log.info("stat", stat="store", pending=self._storage.database.pending)
         if isinstance(self._customs, RemoteCustoms):
             _log.info("stat", stat="customs", failures=self._customs.failures)
-
-    async def _prune(self) -> None:
-        """Remove expired tokens, a batch at a time so that others get a turn."""
-        now_ms = int(self._reactor.seconds() * 1000)
-        for kind, lifetime_ms in self._limited.items():
-            pruned = PRUNE_BATCH
-            while pruned == PRUNE_BATCH and self.running:
-                step = self._store.tokens.prune(kind, now_ms - max(lifetime_ms, 0), PRUNE_BATCH)
-                [rows] = await self._store.change(step)
-                pruned = len(rows)
 
     def _source(self, setting: str) -> str:
         return self._loaded.sources[setting]

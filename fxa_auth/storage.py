@@ -15,7 +15,7 @@ from fxa_auth.store.sqlite import SqliteDatabase
 
 
 class Storage:
-    """The database that the settings name, and the store on it, which works once ``open`` has returned."""
+    """The database that the settings name, and the store on it, which works after ``open`` and ``unseal``."""
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
         database = settings.database
@@ -35,7 +35,7 @@ class Storage:
         self.store = Store(self.database, self.seal)
 
     async def open(self) -> None:
-        """Open the database, bring its schema up to date, and find its sealing key.
+        """Open the database, bring its schema up to date, and find its sealing keys. The store refuses work still.
 
         :raises DatabaseUnavailable: it cannot be opened or reached; this may be tried again
         :raises UnusableDatabase: it must not be used as it is
@@ -43,6 +43,9 @@ class Storage:
         await self.database.start()
         now_ms = int(self._reactor.seconds() * 1000)
         self.sealing_keys = await find_keys(self.database, self._key_places, os.environ, now_ms)
+
+    def unseal(self) -> None:
+        """Let the store be used."""
         self.seal.use(*self.sealing_keys)
 
     async def close(self) -> None:

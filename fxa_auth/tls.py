@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from OpenSSL import SSL, crypto
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.x509 import load_pem_x509_certificates
+from OpenSSL import SSL
 from twisted.internet.ssl import CertificateOptions
 
 
@@ -19,22 +23,19 @@ def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
     """
     key_text, chain_text = _read("keyPath", key_path), _read("certPath", cert_path)
     try:
-        # With a pass phrase given, if a wrong one, OpenSSL does not ask the terminal for it.
-        key = crypto.load_privatekey(crypto.FILETYPE_PEM, key_text, passphrase=b"")
-    except (crypto.Error, ValueError):
-        raise TlsFileError(f"keyPath: {key_path} holds no private key in PEM (or one under a pass phrase); name one without") from None
+        key: Any = load_pem_private_key(key_text, None)
+    except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it is under a pass phrase
+        complaint = f"keyPath: {key_path} holds no private key in PEM, or one under a pass phrase; name one without"
+        raise TlsFileError(complaint) from None
     try:
-        end = b"-----END CERTIFICATE-----"
-        parts = [part + end for part in chain_text.split(end)[:-1]]
-        chain = [crypto.load_certificate(crypto.FILETYPE_PEM, part) for part in parts]
-    except (crypto.Error, ValueError):
-        chain = []
-    if not chain:
-        raise TlsFileError(f"certPath: {cert_path} holds no certificate in PEM; name one")
+        chain: Any = load_pem_x509_certificates(chain_text)
+    except ValueError:
+        raise TlsFileError(f"certPath: {cert_path} holds no certificate in PEM; name one") from None
+    # Twisted passes these on to pyOpenSSL, which wants them as they are; its annotations name older types.
     options = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:])
     try:
         options.getContext().check_privatekey()
-    except SSL.Error:
+    except (SSL.Error, TypeError):  # TypeError: a kind of key that TLS has no use for
         raise TlsFileError(f"certPath: {cert_path} does not belong to the key in {key_path}; name its own") from None
     return options
 

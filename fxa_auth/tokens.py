@@ -53,5 +53,9 @@ class Lifetimes:
         left_ms = self.by_kind[kind] - (now_ms - created_at_ms)
         return max(0, -(-left_ms // 1000))
 
+    def expired_before_ms(self, kind: TokenKind, now_ms: int) -> int:
+        """Every token of a limited kind that was created before this time has expired."""
+        return now_ms - max(self.by_kind[kind], 0)
+
     def is_expired(self, kind: TokenKind, created_at_ms: int, now_ms: int) -> bool:
         return kind in self.by_kind and self.seconds_left(kind, created_at_ms, now_ms) == 0

@@ -266,6 +266,7 @@ class ValueTests(Complaining):
         ("database.poolSize", (0, -1, 1001, "10", None)),
         ("database.statementTimeout", (0, -1, 10**13, None)),
         ("database.lockTimeout", (0, -1, 10**13, None)),
+        ("database.pruneInterval", (-1, 10**13, "1", None)),
         ("smtp.host", ("", "a b", "mail.example:25", None)),
         ("smtp.port", (-1, 65536, "25", None)),
         ("smtp.secure", ("false", 0, None)),

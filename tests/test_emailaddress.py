@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from itertools import pairwise
 
 from hypothesis import example, given
 from hypothesis.strategies import integers, sampled_from, text
@@ -25,7 +26,7 @@ def is_valid_by_the_letter(address: str) -> bool:
         return False
     if not domain or domain[0] in ".-":
         return False
-    pairs = {first + second for first, second in zip(domain, domain[1:], strict=False)}
+    pairs = {first + second for first, second in pairwise(domain)}
     return not pairs & {"..", "-.", ".-"}
 
 

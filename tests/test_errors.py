@@ -75,7 +75,8 @@ class ErrorTests(SynchronousTestCase):
         """Browsers stop all calls for as long as any answer names."""
         for error, errno, _, _, extras in TABLE:
             self.assertEqual("retryAfter" in extras, errno in (114, 201), errno)
-            self.assertEqual(error.headers.get("Retry-After"), str(extras["retryAfter"]) if "retryAfter" in extras else None)
+            header = str(extras["retryAfter"]) if "retryAfter" in extras else None
+            self.assertEqual(error.headers.get("Retry-After"), header)
 
     def test_only_a_bad_signature_asks_for_hawk(self) -> None:
         for error, errno, *_ in TABLE:

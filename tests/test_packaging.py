@@ -18,7 +18,7 @@ from fxa_auth import __version__
 ROOT = Path(__file__).resolve().parent.parent
 
 PROJECTS = {
-    "OpenSSL": "twisted",
+    "OpenSSL": "pyopenssl",
     "browserid": "pybrowserid",
     "fxa": "pyfxa",
     "jwt": "pyjwt",
@@ -27,7 +27,7 @@ PROJECTS = {
     "pytest_twisted": "pytest-twisted",
     "zope": "twisted",
 }
-"""Projects on PyPI whose name is not that of the module; OpenSSL and zope.interface come with twisted[tls]."""
+"""Projects on PyPI whose name is not that of the module; zope.interface comes with twisted."""
 
 
 def imported(folder: str) -> set[str]:

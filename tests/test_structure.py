@@ -16,9 +16,9 @@ TABLE = (
     ("0 Twisted at hand", "log data shield outgoing periodic"),
     ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
     ("2 passwords", "passwords"),
-    ("2 domain", "accounts sessions verification signing credentials"),
+    ("2 domain", "accounts sessions verification signing credentials administration pruning"),
     ("3 http", "http"),
-    ("4 wiring", "storage service tap cli configfiles demo"),
+    ("4 wiring", "storage transfer service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 

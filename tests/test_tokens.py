@@ -24,13 +24,14 @@ class DerivationTests(SynchronousTestCase):
         self.assertEqual({row["kind"] for row in rows}, {kind.value for kind in TokenKind})
         for row in rows:
             keys = derive(TokenKind(row["kind"]), row["tokenData"])
-            self.assertEqual(keys.data, row["tokenData"])
-            self.assertEqual((keys.id, keys.auth_key, keys.bundle_key), (row["tokenId"], row["authKey"], row["bundleKey"]))
+            derived = (keys.data, keys.id, keys.auth_key, keys.bundle_key)
+            self.assertEqual(derived, (row["tokenData"], row["tokenId"], row["authKey"], row["bundleKey"]))
             self.assertEqual(keys.id_hash, hashlib.sha256(row["tokenId"]).digest())
             self.assertEqual(keys.id_hash, hash_of_id(keys.id))
 
     def test_no_key_shows_in_a_repr(self) -> None:
-        self.assertEqual(repr(derive(TokenKind.SESSION, b"\xab" * 32)), "TokenKeys(kind=<TokenKind.SESSION: 'sessionToken'>)")
+        keys = derive(TokenKind.SESSION, b"\xab" * 32)
+        self.assertEqual(repr(keys), "TokenKeys(kind=<TokenKind.SESSION: 'sessionToken'>)")
 
 
 class LifetimeTests(SynchronousTestCase):
@@ -65,6 +66,13 @@ class LifetimeTests(SynchronousTestCase):
 
     def test_a_kind_without_a_lifetime_never_expires(self) -> None:
         self.assertFalse(Lifetimes({FORGOT: 1}).is_expired(TokenKind.SESSION, 0, 10**15))
+
+    @given(integers(-HOUR_MS, HOUR_MS), integers(0, 2 * HOUR_MS))
+    def test_what_may_be_pruned_has_expired(self, lifetime_ms: int, created_at_ms: int) -> None:
+        now_ms = 2 * HOUR_MS
+        lifetimes = Lifetimes({FORGOT: lifetime_ms})
+        if created_at_ms < lifetimes.expired_before_ms(FORGOT, now_ms):
+            self.assertTrue(lifetimes.is_expired(FORGOT, created_at_ms, now_ms))
 
     @given(integers(-HOUR_MS, HOUR_MS), integers(0, 2 * HOUR_MS))
     def test_a_token_is_expired_exactly_when_no_time_is_left(self, lifetime_ms: int, age_ms: int) -> None:

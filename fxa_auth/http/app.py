@@ -27,7 +27,7 @@ from fxa_auth.store.database import DatabaseUnavailable
 
 _log = Logger()
 
-_JSON_MEDIA_TYPE = re.compile(r"application/(?:json|[\w.-]+\+json)", re.IGNORECASE)
+_JSON_MEDIA_TYPE = re.compile(r"application/(?:json|[^\s/;,]+\+json)", re.IGNORECASE)
 _NOTED_PARAMS = ("service", "redirect_to", "email")
 
 

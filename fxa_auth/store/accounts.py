@@ -75,6 +75,10 @@ class AccountTable:
         sql = "DELETE FROM accounts WHERE uid = :uid AND auth_salt = :auth_salt"
         return Statement(sql, {"uid": account.uid, "auth_salt": account.verifier.auth_salt}, demand)
 
+    def remove(self, uid: bytes, demand: str) -> Statement:
+        """Remove an account with its tokens and mails, whatever has become of its password."""
+        return Statement("DELETE FROM accounts WHERE uid = :uid", {"uid": uid}, demand)
+
     def set_verifier(self, uid: bytes, verifier: Verifier, now_ms: int) -> Statement:
         sql = (
             "UPDATE accounts SET verifier_version = :verifier_version, auth_salt = :auth_salt,"

@@ -18,7 +18,7 @@ class EventTable:
         return _record(EventKind.VERIFIED, uid, {"email": email, "uid": uid.hex(), "locale": locale}, now_ms)
 
     def deleted(self, uid: bytes, domain: str, now_ms: int) -> Statement:
-        """Its owner has removed an account; ``domain`` is that of this server's certificates."""
+        """Its owner, or an operator, has removed an account; ``domain`` is that of this server's certificates."""
         return _record(EventKind.DELETE, uid, {"uid": f"{uid.hex()}@{domain}"}, now_ms)
 
 

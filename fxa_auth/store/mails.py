@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 
-from fxa_auth.records import Letter, LinkOptions, MailKind, QueuedMail
+from fxa_auth.records import Letter, LinkOptions, MailKind, QueuedMail, Tally
 from fxa_auth.store.database import Database, Row, Statement
 from fxa_auth.store.seal import Seal
 
@@ -41,6 +41,12 @@ class MailTable:
         rows = await self._database.query("SELECT min(due_at_ms) AS next_due_ms FROM mails", {})
         next_due_ms: int | None = rows[0]["next_due_ms"]
         return next_due_ms
+
+    async def tally(self, uid: bytes) -> Tally | None:
+        """How many mails of an account wait in the queue; None when there are none."""
+        sql = "SELECT count(*) AS mails, min(queued_at_ms) AS oldest_at_ms FROM mails WHERE uid = :uid"
+        [row] = await self._database.query(sql, {"uid": uid})
+        return Tally(row["mails"], row["oldest_at_ms"]) if row["mails"] else None
 
     async def delivered(self, mail_id: bytes) -> None:
         await self._database.change([Statement("DELETE FROM mails WHERE id = :id", {"id": mail_id})])

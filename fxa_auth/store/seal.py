@@ -63,7 +63,7 @@ class Seal:
     def close(self, value: bytes, table: str, column: str, row: bytes) -> bytes:
         """Seal a value for its place; ``row`` is the row's primary key."""
         nonce = os.urandom(_NONCE_LENGTH)
-        cipher = self._loaded()[self._newest]
+        cipher = self.require_keys()[self._newest]
         return self._newest + nonce + cipher.encrypt(nonce, value, _place(table, column, row))
 
     def open(self, sealed: bytes, table: str, column: str, row: bytes) -> bytes:
@@ -71,20 +71,21 @@ class Seal:
 
         :raises BrokenSeal: it was not, or not with a key that is known here
         """
-        cipher = self._loaded().get(sealed[:_HEADER_LENGTH])
+        cipher = self.require_keys().get(sealed[:_HEADER_LENGTH])
         if cipher is None:
             raise BrokenSeal(f"{table}.{column} is sealed with key {sealed[1:_HEADER_LENGTH].hex()}")
         nonce, ciphertext = sealed[_HEADER_LENGTH:][:_NONCE_LENGTH], sealed[_HEADER_LENGTH + _NONCE_LENGTH :]
         try:
             return cipher.decrypt(nonce, ciphertext, _place(table, column, row))
-        except InvalidTag:
+        except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             raise BrokenSeal(f"{table}.{column} is damaged or was moved from another row") from None
 
     def is_newest(self, sealed: bytes) -> bool:
         """Tell whether the value was sealed with the key that seals now."""
         return sealed[:_HEADER_LENGTH] == self._newest
 
-    def _loaded(self) -> dict[bytes, AESGCM]:
+    def require_keys(self) -> dict[bytes, AESGCM]:
+        """:raises DatabaseUnavailable: the keys are not loaded yet"""
         if not self._ciphers:
             raise DatabaseUnavailable("the sealing keys are not loaded yet")
         return self._ciphers

@@ -77,7 +77,9 @@ def _read(place: str, environ: Mapping[str, str], recorded: Iterable[str]) -> by
     except ValueError:
         key = b""
     if len(key) != KEY_LENGTH:
-        raise UnusableDatabase(f"sealingKeys: {place} is not a sealing key (64 hex digits): restore it from a backup")
+        raise UnusableDatabase(
+            f"sealingKeys: {place} is not a sealing key (64 hex digits){_wanted(recorded)}: restore it from a backup"
+        )
     return key
 
 
@@ -85,14 +87,17 @@ def _file_text(path: Path, recorded: Iterable[str]) -> str:
     try:
         return path.read_text("ascii")
     except FileNotFoundError:
-        wanted = f"; the database is sealed with key {', '.join(recorded)}" if recorded else ""
         raise UnusableDatabase(
-            f"sealingKeys: {path} is missing{wanted}: copy it from the host that has it, or from a backup"
+            f"sealingKeys: {path} is missing{_wanted(recorded)}: copy it from the host that has it, or from a backup"
         ) from None
     except OSError as error:
         raise UnusableDatabase(f"sealingKeys: cannot read {path} ({error.strerror}): mend its permissions") from None
     except UnicodeDecodeError:
         return ""
+
+
+def _wanted(recorded: Iterable[str]) -> str:
+    return f"; the database is sealed with key {', '.join(recorded)}" if recorded else ""
 
 
 def _make_unless_there(path: Path) -> None:

@@ -68,13 +68,14 @@ class SqliteDatabase:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             await self._on_thread(writer.close)
-        self._pool.stop()
+        if self._pool.started:
+            self._pool.stop()
 
     async def point(self, sql: str, params: Mapping[str, Any]) -> Sequence[Row]:
         if self._reader is not None:
             try:
                 return self._reader.execute(sql, params).fetchall()
-            except sqlite3.OperationalError:
+            except sqlite3.Error:  # a schema that changed, say; a lasting fault comes up again in the query
                 _log.debug("store.point_read_deferred")
         return await self.query(sql, params)
 
@@ -104,10 +105,10 @@ class SqliteDatabase:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
             connection = _connect(self._path.absolute().as_uri(), BUSY_TIMEOUT_S)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
         try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA foreign_keys = ON")
             _upgrade(connection, int(self._clock.seconds() * 1000))
         except BaseException:
             connection.close()

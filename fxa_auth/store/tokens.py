@@ -6,7 +6,7 @@ its data are never stored.
 
 from __future__ import annotations
 
-from fxa_auth.records import Account, Token, TokenKind
+from fxa_auth.records import Account, Tally, Token, TokenKind
 from fxa_auth.store.database import Database, Row, Statement
 from fxa_auth.store.seal import Seal
 from fxa_auth.tokens import TokenKeys
@@ -37,6 +37,15 @@ class TokenTable:
         sql = "SELECT count(*) AS sessions FROM tokens WHERE uid = :uid AND kind = :kind"
         rows = await self._database.query(sql, {"uid": uid, "kind": TokenKind.SESSION.value})
         return int(rows[0]["sessions"])
+
+    async def tally(self, uid: bytes) -> dict[TokenKind, Tally]:
+        """How many tokens of each kind an account has, expired ones too; a kind without any is left out."""
+        sql = (
+            "SELECT kind, count(*) AS tokens, min(created_at_ms) AS oldest_at_ms FROM tokens WHERE uid = :uid"
+            " GROUP BY kind"
+        )
+        rows = await self._database.query(sql, {"uid": uid})
+        return {TokenKind(row["kind"]): Tally(row["tokens"], row["oldest_at_ms"]) for row in rows}
 
     def add(
         self, keys: TokenKeys, account: Account, now_ms: int, demand: str, key_bundle: bytes | None = None
@@ -98,6 +107,11 @@ class TokenTable:
 
     def delete_all(self, uid: bytes) -> Statement:
         return Statement("DELETE FROM tokens WHERE uid = :uid", {"uid": uid})
+
+    def delete_kind(self, uid: bytes, kind: TokenKind) -> Statement:
+        """Remove an account's tokens of one kind; the rows returned are those removed."""
+        sql = "DELETE FROM tokens WHERE uid = :uid AND kind = :kind RETURNING id_hash"
+        return Statement(sql, {"uid": uid, "kind": kind.value})
 
     def prune(self, kind: TokenKind, created_before_ms: int, limit: int) -> Statement:
         """Remove up to ``limit`` tokens of a kind that expires; the rows returned are those removed."""

@@ -68,3 +68,10 @@ CREATE TABLE events (
     created_at_ms BIGINT NOT NULL,
     payload TEXT NOT NULL                   -- JSON
 );
+
+-- What only one daemon at a time does, and who does it now.
+CREATE TABLE leases (
+    name TEXT PRIMARY KEY,
+    holder BYTEA NOT NULL,                  -- random; a daemon has another one at each start
+    expires_at_ms BIGINT NOT NULL
+);

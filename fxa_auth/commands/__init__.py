@@ -1,0 +1,1 @@
+"""The commands of ``fxa-auth`` that work on the store, a module for each family."""

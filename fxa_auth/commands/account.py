@@ -1,0 +1,188 @@
+"""``fxa-auth account``: what an operator can do for a user whose mail does not arrive, or who wants to be forgotten.
+
+What each action does to an account is the business of ``administration``; here it is asked for, and told. No secret is
+ever printed: no code, no key, no id of a token.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from treq.client import HTTPClient
+from twisted.web.client import Agent
+
+from fxa_auth.administration import Administration
+from fxa_auth.commands.running import (
+    INTERRUPTED,
+    CommandFailed,
+    add_settings_options,
+    complain,
+    run_on_storage,
+    say,
+)
+from fxa_auth.config import Settings
+from fxa_auth.customs import Customs, NoCustoms
+from fxa_auth.customs.remote import RemoteCustoms
+from fxa_auth.publicurl import parse_public_url
+from fxa_auth.records import Account, Tally, TokenKind
+from fxa_auth.storage import Storage
+from fxa_auth.tokens import Lifetimes
+
+if TYPE_CHECKING:
+    from fxa_auth.cli import Subparsers
+
+_ABOUT = "All of these are safe while daemons serve the same database."
+
+
+def add_parser(subparsers: Subparsers) -> None:
+    account = subparsers.add_parser("account", help="look at an account, or help its owner", description=_ABOUT)
+    actions = account.add_subparsers(metavar="ACTION", required=True)
+    for name, act, summary, details in (
+        ("show", _show, "print what is known of an account", "No secret is printed."),
+        (
+            "verify",
+            _verify,
+            "mark the address as verified, as the mailed link does",
+            "Services that follow the events are told.",
+        ),
+        (
+            "unlock",
+            _unlock,
+            "unlock a locked account, as the mailed link does",
+            "The abuse policy forgets the failed logins.",
+        ),
+        (
+            "sign-out",
+            _sign_out,
+            "end all sessions of an account",
+            "Its sessionTokens and keyFetchTokens are removed; every client has to sign in again.",
+        ),
+        (
+            "delete",
+            _delete,
+            "remove an account with all that belongs to it",
+            "Services that follow the events are told, as when owners remove their accounts themselves. "
+            "What was stored under the account's keys elsewhere can never be read again.",
+        ),
+    ):
+        action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
+        action.add_argument(
+            "account", metavar="ADDRESS|UID", type=_text, help="the address in any case of letters, or 32 hex digits"
+        )
+        add_settings_options(action)
+        action.set_defaults(run=_run, act=act)
+        if act is _delete:
+            action.add_argument("--yes", action="store_true", help="do not ask")
+            action.set_defaults(run=_run_if_confirmed)
+
+
+def _text(argument: str) -> str:
+    """Refuse what the shell handed over but no encoding can say."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not text in the encoding of this terminal") from None
+    return argument
+
+
+def _run_if_confirmed(options: argparse.Namespace) -> int:
+    """Ask before anything is opened, as nothing else can be done while a reactor waits for an answer."""
+    if options.yes:
+        return _run(options)
+    if not sys.stdin.isatty():
+        complain("account delete asks before it removes anything, and there is no terminal to ask on: give --yes")
+        return 1
+    try:
+        say(f"This removes the account {options.account} and all that belongs to it, for good.")
+        answer = input("Remove it? [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        complain("interrupted, nothing was removed")
+        return INTERRUPTED
+    if answer.strip().lower() not in ("y", "yes"):
+        complain("nothing was removed")
+        return 1
+    return _run(options)
+
+
+def _run(options: argparse.Namespace) -> int:
+    act: Callable[[Administration, Account], Awaitable[list[str]]] = options.act
+
+    async def work(reactor: Any, settings: Settings, storage: Storage) -> None:
+        administration = Administration(
+            storage.store,
+            _customs(settings, reactor),
+            Lifetimes(settings.token_lifetimes.by_kind),
+            reactor,
+            parse_public_url(settings.public_url).domain,
+        )
+        account = await administration.find(options.account)
+        if account is None:
+            raise CommandFailed(f"no account has the address or uid {options.account}")
+        for line in await act(administration, account):
+            say(line)
+
+    return run_on_storage(options, work)
+
+
+def _customs(settings: Settings, reactor: Any) -> Customs:
+    if settings.customs_url == "none":
+        return NoCustoms()
+    return RemoteCustoms(reactor, HTTPClient(Agent(reactor)), settings.customs_url)
+
+
+async def _show(administration: Administration, account: Account) -> list[str]:
+    belongings = await administration.belongings(account)
+    tokens = dict(belongings.tokens)
+    sessions = tokens.pop(TokenKind.SESSION, None)
+    waiting = [f"{kind.value} {_counted(tally)}" for kind, tally in tokens.items()]
+    rows = {
+        "uid": account.uid.hex(),
+        "address": account.email,
+        "verified": "yes" if account.email_verified else "no",
+        "created": _time(account.created_at_ms),
+        "password set": f"{_time(account.verifier_set_at_ms)}, verifier version {account.verifier.version}",
+        "locale": account.locale or "unknown",
+        "locked": "no" if account.locked_at_ms is None else f"since {_time(account.locked_at_ms)}",
+        "sessions": _counted(sessions),
+        "waiting tokens": ", ".join(sorted(waiting)) or "none",
+        "queued mails": _counted(belongings.mails),
+    }
+    return [f"{name:<16}{value}" for name, value in rows.items()]
+
+
+async def _verify(administration: Administration, account: Account) -> list[str]:
+    changed = await administration.verify(account)
+    return [f"{_named(account)}: {'verified' if changed else 'was verified already'}"]
+
+
+async def _unlock(administration: Administration, account: Account) -> list[str]:
+    changed = await administration.unlock(account)
+    return [f"{_named(account)}: {'unlocked' if changed else 'was not locked'}"]
+
+
+async def _sign_out(administration: Administration, account: Account) -> list[str]:
+    sessions, key_fetches = await administration.sign_out(account)
+    return [f"{_named(account)}: sessions ended: {sessions}, keyFetchTokens removed: {key_fetches}"]
+
+
+async def _delete(administration: Administration, account: Account) -> list[str]:
+    if not await administration.delete(account):
+        raise CommandFailed(f"{_named(account)}: somebody else has just removed it")
+    return [f"{_named(account)}: removed"]
+
+
+def _named(account: Account) -> str:
+    return f"{account.email} (uid {account.uid.hex()})"
+
+
+def _counted(tally: Tally | None) -> str:
+    return "none" if tally is None else f"{tally.count} (oldest {_time(tally.oldest_at_ms)})"
+
+
+def _time(ms: int) -> str:
+    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")

@@ -1,0 +1,144 @@
+"""How a command that works on the store is run: the settings read, the store open, the outcome told in one line.
+
+What the command does is its own affair. A reactor runs for as long as it takes, and the log stays quiet but for
+warnings.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any, TextIO
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import react
+from twisted.logger import LogEvent, LogLevel, globalLogBeginner
+
+from fxa_auth.config import ConfigError, Loaded, Settings
+from fxa_auth.configfiles import load_settings
+from fxa_auth.log import Observer, observer
+from fxa_auth.storage import Storage
+from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
+from fxa_auth.store.seal import BrokenSeal
+
+INTERRUPTED = 130
+"""The exit code that a shell gives to what Ctrl-C ended."""
+
+Work = Callable[[Any, Settings, Storage], Coroutine[Any, Any, None]]
+"""What a command does with the reactor, the settings and the open storage; see CommandFailed."""
+
+
+class CommandFailed(Exception):
+    """The command cannot do what it was asked for; the text is one line for its user."""
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """The options by which every command finds the settings."""
+    parser.add_argument(
+        "--config", metavar="FILE", action="append", default=[], help="a settings file; repeatable, later ones win"
+    )
+    parser.add_argument("--profile", metavar="NAME", help="dev, test, stage or prod")
+
+
+def run_on_storage(options: argparse.Namespace, work: Work) -> int:
+    """Do the work on the store that the settings name; the answer is the exit code.
+
+    ``options`` are those of ``add_settings_options``. A process can do this once, since a reactor runs once.
+    """
+    try:
+        loaded = load_settings(options.config, options.profile, os.environ)
+    except ConfigError as error:
+        for complaint in error.complaints:
+            complain(complaint)
+        return 1
+    if (reason := _nothing_there(loaded)) is not None:
+        complain(_about_database(loaded, reason))
+        return 1
+    observers: list[Any] = [_quiet_log()]
+    globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
+    return _react(lambda reactor: _perform(reactor, loaded, work))
+
+
+def say(line: str, stream: TextIO | None = None) -> None:
+    """Print one line, which cannot steer the terminal whatever a client once put into it."""
+    stream = stream or sys.stdout
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
+    encoding = stream.encoding or "utf-8"
+    print(shown.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def complain(line: str) -> None:
+    """Tell on stderr what is wrong."""
+    say(f"fxa-auth: {line}", sys.stderr)
+
+
+def _nothing_there(loaded: Loaded) -> str | None:
+    """Why there can be nothing to work on; a command does not make a database."""
+    database = loaded.settings.database
+    if database.is_postgres:
+        return None
+    if database.path is None:
+        return "is in memory, where only the daemon itself sees it"
+    try:
+        Path(database.path).stat()
+    except OSError as error:
+        return f"cannot be opened ({error.strerror}): name the database that the daemon uses, or run this in its folder"
+    return None
+
+
+def _about_database(loaded: Loaded, reason: object) -> str:
+    return f"database.url = {loaded.settings.database.shown_url} ({loaded.sources['database.url']}): {reason}"
+
+
+async def _perform(reactor: Any, loaded: Loaded, work: Work) -> int:
+    storage = Storage(loaded.settings, reactor)
+    try:
+        await storage.open()
+        storage.unseal()
+        await work(reactor, loaded.settings, storage)
+    except CommandFailed as error:
+        complain(str(error))
+        return 1
+    except (DatabaseUnavailable, UnusableDatabase, BrokenSeal) as error:
+        complain(_about_database(loaded, error))
+        return 1
+    except CancelledError:
+        complain("interrupted")
+        return INTERRUPTED
+    finally:
+        await storage.close()
+    return 0
+
+
+def _react(perform: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
+    """Run the reactor until the work has ended; whoever stops the reactor earlier cancels the work."""
+
+    async def ended(reactor: Any) -> None:
+        under_way = Deferred.fromCoroutine(perform(reactor))
+        reactor.addSystemEventTrigger("before", "shutdown", _cancelled, under_way)
+        raise SystemExit(await under_way)
+
+    try:
+        react(ended)
+    except SystemExit as leaving:
+        return int(leaving.code or 0)
+
+
+def _cancelled(work: Deferred[int]) -> Deferred[int]:
+    work.cancel()
+    return work
+
+
+def _quiet_log() -> Observer:
+    """Warnings and worse, in the readable form, but not what the store logs as an error: it raises that too."""
+    log = observer(sys.stderr, "warn", pretty=True)
+
+    def quietly(event: LogEvent) -> None:
+        from_store = str(event.get("log_namespace", "")).startswith("fxa_auth.store")
+        if not (from_store and event.get("log_level") is LogLevel.error):
+            log(event)
+
+    return quietly

@@ -1,0 +1,174 @@
+"""A daemon that cannot start says why in one line, and its exit code says that it did not."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import sqlite3
+from typing import Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.acceptance.daemon import Daemon, eventually, started
+from tests.acceptance.wire import Wire, credentials, new_email
+
+DAEMONIZED = ("--pidfile=daemon.pid", "fxa-auth")
+
+
+class RefusalCase(SynchronousTestCase):
+    def daemon(self, profile: str = "dev", **options: Any) -> Daemon:
+        daemon = Daemon(profile, **options)
+        self.addCleanup(daemon.close)
+        return daemon
+
+    def used(self) -> Daemon:
+        """A daemon with one account, stopped."""
+        daemon = started(self)
+        created = Wire(daemon).post("/account/create", credentials(new_email()))
+        self.assertEqual(created.outcome, (200, 0))
+        daemon.stop()
+        return daemon
+
+    def assertRefuses(self, daemon: Daemon, *words: str) -> None:
+        """It ends by itself, and all it says but for the log is one line, in which the words stand."""
+        before = len(daemon.log) if daemon.process is not None else 0
+        daemon.spawn()
+        self.assertGreater(daemon.wait(), 0)
+        output = daemon.log[before:]
+        self.assertNotIn("Traceback", output)
+        said = [text for text in map(self.said, output.splitlines()) if text is not None]
+        self.assertEqual(len(said), 1, output)
+        for word in ("fxa-auth: ", *words):
+            self.assertIn(word, said[0])
+
+    def said(self, line: str) -> str | None:
+        """The line without its wrapping: once the log is open, what is written to stderr passes through it."""
+        entry = json.loads(line) if line.startswith("{") else {"namespace": "stderr", "msg": line}
+        return entry["msg"] if entry.get("namespace") == "stderr" else None
+
+    def occupy(self, port: int) -> None:
+        occupant = socket.create_server(("127.0.0.1", port))
+        self.addCleanup(occupant.close)
+
+
+class SettingsTests(RefusalCase):
+    def test_a_bad_value(self) -> None:
+        self.assertRefuses(self.daemon(environ={"PORT": "ninethousand"}), "listen.port", "environment PORT")
+
+    def test_an_unknown_name(self) -> None:
+        daemon = self.daemon(files={"my.toml": "[listen]\nprot = 1\n"}, environ={"CONFIG_FILES": "my.toml"})
+        self.assertRefuses(daemon, "listen.prot", "my.toml", "listen.port")
+
+    def test_a_file_that_is_not_there(self) -> None:
+        self.assertRefuses(self.daemon(environ={"CONFIG_FILES": "none.toml"}), "none.toml")
+
+    def test_a_certificate_that_is_not_there(self) -> None:
+        text = 'useHttps = true\nkeyPath = "none.pem"\ncertPath = "none.pem"\n'
+        daemon = self.daemon(files={"tls.toml": text}, environ={"CONFIG_FILES": "tls.toml"})
+        self.assertRefuses(daemon, "none.pem")
+
+    def test_a_database_that_cannot_be_opened(self) -> None:
+        daemon = self.daemon()
+        daemon.database.mkdir()
+        self.assertRefuses(daemon, "database.url", daemon.database.name)
+
+
+class ReadyTests(RefusalCase):
+    def test_it_is_not_healthy_before_it_has_its_keys(self) -> None:
+        """An account made before the signing key is on the disk would keep the daemon from ever starting again."""
+        daemon = self.daemon()
+        daemon.start()
+        daemon.kill()
+        self.assertTrue((daemon.folder / "var" / "secret-key.json").exists())
+        daemon.start()
+
+
+class PortTests(RefusalCase):
+    def test_each_port_in_use_is_named_by_its_setting(self) -> None:
+        for setting, variable, attribute in (
+            ("listen.port", "PORT", "port"),
+            ("smtp.port", "SMTP_PORT", "smtp_port"),
+            ("smtp.api.port", "MAILER_PORT", "helper_port"),
+        ):
+            daemon = self.daemon()
+            port = getattr(daemon, attribute)
+            self.occupy(port)
+            self.assertRefuses(daemon, f"{setting} = {port} ", f"environment {variable}", "in use")
+
+
+class FilesTests(RefusalCase):
+    """Against files that another daemon has used."""
+
+    def test_a_database_of_a_newer_program(self) -> None:
+        daemon = self.used()
+        with contextlib.closing(sqlite3.connect(daemon.database)) as database, database:
+            database.execute("INSERT INTO schema_versions VALUES (999, 0)")
+        self.assertRefuses(daemon, "database.url", "999", "newer version")
+
+    def test_another_sealing_key(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "sealing.key").write_text("ab" * 32)
+        self.assertRefuses(daemon, "sealing", self.wanted_key(daemon))
+
+    def test_no_sealing_key(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "sealing.key").unlink()
+        self.assertRefuses(daemon, "sealing", "sealing.key", self.wanted_key(daemon))
+        self.assertFalse((daemon.folder / "var" / "sealing.key").exists())
+
+    def test_a_damaged_sealing_key(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "sealing.key").write_text("no key at all")
+        self.assertRefuses(daemon, "sealing", "sealing.key")
+
+    def test_no_signing_key_though_there_are_accounts(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "secret-key.json").unlink()
+        self.assertRefuses(daemon, "secretKeyFile", "accounts")
+        self.assertFalse((daemon.folder / "var" / "secret-key.json").exists())
+
+    def test_a_damaged_signing_key(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "secret-key.json").write_text("{")
+        self.assertRefuses(daemon, "secretKeyFile", "secret-key.json")
+
+    def test_the_files_as_they_were(self) -> None:
+        daemon = self.used()
+        daemon.start()
+
+    def wanted_key(self, daemon: Daemon) -> str:
+        with contextlib.closing(sqlite3.connect(daemon.database)) as database:
+            [(key_id,)] = database.execute("SELECT key_id FROM sealing_keys")
+        return str(key_id)
+
+
+class DaemonizedTests(RefusalCase):
+    """In the background the log is a file, but nobody has looked at that yet."""
+
+    def test_a_bad_setting_is_told_where_it_was_started(self) -> None:
+        self.assertRefuses(self.daemon(environ={"PORT": "x"}, arguments=DAEMONIZED), "listen.port")
+
+    def test_a_port_in_use_is_told_where_it_was_started(self) -> None:
+        daemon = self.daemon(arguments=DAEMONIZED)
+        self.occupy(daemon.port)
+        daemon.spawn()
+        self.assertGreater(daemon.wait(), 0)
+        self.assertIn("listen.port", daemon.log)
+
+    def test_it_serves_in_the_background(self) -> None:
+        daemon = self.daemon(arguments=DAEMONIZED)
+        self.addCleanup(self.end_background, daemon)
+        daemon.spawn()
+        self.assertEqual(daemon.wait(), 0)
+        eventually(daemon.is_healthy, "a daemon that serves")
+        created = Wire(daemon).post("/account/create", credentials(new_email()))
+        self.assertEqual(created.outcome, (200, 0))
+        self.assertIn("request.summary", (daemon.folder / "twistd.log").read_text("utf-8"))
+
+    def end_background(self, daemon: Daemon) -> None:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            os.kill(int((daemon.folder / "daemon.pid").read_text()), signal.SIGTERM)
+        eventually(lambda: not (daemon.folder / "daemon.pid").exists(), "the end of the daemon")

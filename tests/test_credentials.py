@@ -1,0 +1,227 @@
+"""Replacing a password: by the old one, or by a mailed code."""
+
+from __future__ import annotations
+
+from fxa_auth import errors
+from fxa_auth.records import Letter, MailKind, Token, TokenKind
+from fxa_auth.tokens import TokenKeys
+from tests.domain import EMAIL, NEW_PW, OPTIONS, PW, WRAP_KB, DomainTestCase, outcomes
+
+WRONG_CODE = b"\xee" * 16
+
+
+class ChangeTests(DomainTestCase):
+    """Who knows the old password keeps the keys."""
+
+    async def start(self) -> TokenKeys:
+        return (await self.credentials.start_change(EMAIL, PW, self.client())).password_change_token
+
+    async def test_both_keys_are_kept(self) -> None:
+        ka, wrap_kb = await self.kb_of((await self.create(with_keys=True)).key_fetch_token)
+        change = await self.credentials.start_change(EMAIL, PW, self.client())
+        self.assertEqual(await self.kb_of(change.key_fetch_token), (ka, wrap_kb))
+        self.assertTrue(change.verified)
+        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        keys = await self.kb_of((await self.login(auth_pw=NEW_PW, with_keys=True)).key_fetch_token)
+        self.assertEqual(keys, (ka, WRAP_KB), "kB is what the client wrapped")
+
+    async def test_the_old_password_and_every_token_are_dead(self) -> None:
+        await self.create(with_keys=True)
+        await self.login(with_keys=True)
+        await self.credentials.send_forgot_code(EMAIL, self.client(), OPTIONS)
+        token, before = await self.live(await self.start()), await self.account()
+        self.clock.advance(5)
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+        self.assertEqual(await self.rows("tokens"), [])
+        await self.assertRefused(103, self.login())
+        account = await self.account()
+        self.assertEqual((account.verifier_set_at_ms, account.created_at_ms), (self.now_ms, before.created_at_ms))
+        self.assertNotEqual(account.verifier.auth_salt, before.verifier.auth_salt)
+
+    async def test_other_accounts_keep_their_tokens(self) -> None:
+        other = await self.create("other@example.com")
+        await self.create()
+        await self.credentials.finish_change(await self.live(await self.start()), NEW_PW, WRAP_KB)
+        self.assertEqual((await self.live(other.session_token)).uid, other.uid)
+
+    async def test_a_lock_stays(self) -> None:
+        await self.create()
+        token = await self.live(await self.start())
+        code = await self.lock()
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+        self.assertEqual((await self.account()).unlock_code, code)
+
+    async def test_an_unverified_account_may(self) -> None:
+        await self.create(verified=False)
+        change = await self.credentials.start_change(EMAIL, PW, self.client())
+        self.assertFalse(change.verified)
+        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        self.assertFalse((await self.login(auth_pw=NEW_PW)).verified)
+
+    async def test_a_newer_token_voids_the_older(self) -> None:
+        await self.create()
+        first = await self.live(await self.start())
+        second = await self.start()
+        await self.assertRefused(110, self.credentials.finish_change(first, NEW_PW, WRAP_KB))
+        await self.login()
+        await self.credentials.finish_change(await self.live(second), NEW_PW, WRAP_KB)
+
+    async def test_one_of_twenty_finishes_with_one_token_succeeds(self) -> None:
+        await self.create()
+        token = await self.live(await self.start())
+        calls = [self.credentials.finish_change(token, bytes([n]) * 32, WRAP_KB) for n in range(20)]
+        _, counted = await outcomes(calls)
+        self.assertEqual(counted, {200: 1, 110: 19})
+        logins = await outcomes([self.login(auth_pw=bytes([n]) * 32) for n in range(20)])
+        self.assertEqual(logins[1], {200: 1, 103: 19}, "one of the twenty passwords is the new one")
+
+    async def test_a_refused_hash_costs_no_token(self) -> None:
+        await self.create()
+        token = await self.live(await self.start())
+
+        async def refuse(*_: bytes) -> bytes:
+            raise errors.service_unavailable()
+
+        patch = self.patch(self.stretcher, "stretch", refuse)
+        await self.assertRefused(201, self.credentials.finish_change(token, NEW_PW, WRAP_KB))
+        patch.restore()
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+
+
+class ForgotTests(DomainTestCase):
+    """Who can read the account's mail gets in, but loses kB."""
+
+    async def send(self, email: str = EMAIL, language: str | None = None) -> TokenKeys:
+        _, token, _ = await self.credentials.send_forgot_code(email, self.client(language), OPTIONS)
+        return token
+
+    async def code_of(self, token: Token) -> bytes:
+        assert token.pass_code is not None
+        return token.pass_code
+
+    async def reset_token(self) -> Token:
+        token = await self.live(await self.send())
+        return await self.live(await self.credentials.verify_forgot_code(token, await self.code_of(token)))
+
+    async def test_the_code_is_mailed_to_the_stored_address(self) -> None:
+        uid = (await self.create()).uid
+        self.customs.calls.clear()
+        answered, token, status = await self.credentials.send_forgot_code(EMAIL.upper(), self.client("fr"), OPTIONS)
+        self.assertEqual((answered, status.ttl_s, status.tries), (uid, 3600, 3))
+        code = await self.code_of(await self.live(token))
+        [mail] = await self.mails()
+        self.assertEqual(mail.letter, Letter(MailKind.RESET, uid, EMAIL, code, token.data, OPTIONS, "fr"))
+        self.assertEqual((len(code), self.mails_announced), (16, 1))
+        self.assertEqual(self.customs.calls, [("check", "192.0.2.1", EMAIL.lower(), "passwordForgotSendCode")])
+
+    async def test_the_policy_comes_before_the_unknown_account(self) -> None:
+        await self.assertRefused(102, self.send())
+        self.customs.refusal = errors.too_many_requests(5)
+        await self.assertRefused(114, self.send())
+
+    async def test_a_resent_mail_has_the_same_code_and_link_and_another_language(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        self.clock.advance(0.5)
+        self.customs.calls.clear()
+        status = await self.credentials.resend_forgot_code(token, self.client("fr"), OPTIONS)
+        first, second = (mail.letter for mail in await self.mails())
+        self.assertEqual((second.code, second.token, second.to), (first.code, first.token, EMAIL))
+        self.assertEqual((second.accept_language, status.ttl_s, status.tries), ("fr", 3600, 3))
+        self.assertEqual(self.customs.calls, [("check", "192.0.2.1", EMAIL.lower(), "passwordForgotResendCode")])
+
+    async def test_a_resent_mail_that_the_policy_refuses_is_not_sent(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        self.customs.refusal = errors.too_many_requests(5)
+        await self.assertRefused(114, self.credentials.resend_forgot_code(token, self.client(), OPTIONS))
+        self.assertEqual((len(await self.mails()), self.mails_announced), (1, 1))
+
+    async def test_the_status_counts_down(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        for advance_s, ttl_s in ((0, 3600), (0.5, 3600), (0.5, 3599), (3598.5, 1), (0.5, 0), (1, 0)):
+            self.clock.advance(advance_s)
+            self.assertEqual(self.credentials.forgot_status(token).ttl_s, ttl_s)
+
+    async def test_wrong_codes_are_counted_and_the_third_ends_the_token(self) -> None:
+        await self.create()
+        token = await self.live(keys := await self.send())
+        self.clock.advance(10)
+        for tries in (2, 1, 0):
+            error = await self.assertRefused(105, self.credentials.verify_forgot_code(token, WRONG_CODE))
+            self.assertEqual(error.extras, {"tries": tries, "ttl": 3590})
+        self.assertIsNone(await self.find(keys))
+        await self.assertRefused(110, self.credentials.verify_forgot_code(token, WRONG_CODE))
+        await self.assertRefused(110, self.credentials.verify_forgot_code(token, await self.code_of(token)))
+
+    async def test_of_many_guesses_at_once_three_are_heard(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        calls = [self.credentials.verify_forgot_code(token, WRONG_CODE) for _ in range(20)]
+        self.assertEqual((await outcomes(calls))[1], {105: 3, 110: 17})
+
+    async def test_the_right_code_verifies_unlocks_and_records_no_event(self) -> None:
+        await self.create(verified=False)
+        await self.lock()
+        token = await self.live(keys := await self.send())
+        self.customs.calls.clear()
+        reset = await self.credentials.verify_forgot_code(token, await self.code_of(token))
+        account = await self.account()
+        self.assertEqual((account.email_verified, account.locked_at_ms, account.unlock_code), (True, None, None))
+        self.assertEqual((reset.kind, await self.find(keys)), (TokenKind.ACCOUNT_RESET, None))
+        self.assertEqual((await self.live(reset)).created_at_ms, self.now_ms)
+        self.assertEqual(await self.events(), [])
+        self.assertEqual(self.customs.calls, [("password_reset", EMAIL.lower())], "unlocking clears the failed logins")
+
+    async def test_one_of_twenty_with_the_right_code_gets_a_reset_token(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        code = await self.code_of(token)
+        calls = [self.credentials.verify_forgot_code(token, code) for _ in range(20)]
+        self.assertEqual((await outcomes(calls))[1], {200: 1, 110: 19})
+
+    async def test_a_newer_mail_voids_the_older(self) -> None:
+        await self.create()
+        old = await self.live(await self.send())
+        new = await self.live(await self.send())
+        await self.assertRefused(110, self.credentials.verify_forgot_code(old, await self.code_of(old)))
+        await self.assertRefused(110, self.credentials.verify_forgot_code(old, WRONG_CODE))
+        await self.credentials.verify_forgot_code(new, await self.code_of(new))
+
+    async def test_a_reset_keeps_ka_and_nothing_else(self) -> None:
+        ka, wrap_kb = await self.kb_of((await self.create(with_keys=True)).key_fetch_token)
+        token = await self.reset_token()
+        self.clock.advance(5)
+        self.customs.calls.clear()
+        await self.credentials.reset(token, NEW_PW)
+        self.assertEqual(self.customs.calls, [("password_reset", EMAIL.lower())])
+        self.assertEqual(await self.rows("tokens"), [])
+        self.assertEqual((await self.account()).verifier_set_at_ms, self.now_ms)
+        await self.assertRefused(103, self.login())
+        keys = await self.kb_of((await self.login(auth_pw=NEW_PW, with_keys=True)).key_fetch_token)
+        self.assertEqual(keys[0], ka)
+        self.assertNotEqual(keys[1], wrap_kb)
+
+    async def test_a_reset_lifts_a_lock(self) -> None:
+        await self.create()
+        token = await self.reset_token()
+        await self.lock()
+        await self.credentials.reset(token, NEW_PW)
+        account = await self.account()
+        self.assertEqual((account.locked_at_ms, account.unlock_code), (None, None))
+
+    async def test_one_of_twenty_resets_with_one_token_succeeds(self) -> None:
+        await self.create()
+        token = await self.reset_token()
+        self.customs.calls.clear()
+        _, counted = await outcomes([self.credentials.reset(token, bytes([n]) * 32) for n in range(20)])
+        self.assertEqual(counted, {200: 1, 110: 19})
+        self.assertEqual(len(self.customs.calls), 1, "the policy hears of the one")
+
+    async def test_no_mail_without_its_token_and_no_token_without_its_mail(self) -> None:
+        await self.create()
+        token = await self.live(await self.send())
+        await self.accounts.destroy(EMAIL, PW, self.client())
+        await self.assertRefused(110, self.credentials.resend_forgot_code(token, self.client(), OPTIONS))
+        self.assertEqual((await self.mails(), self.mails_announced), ([], 1))

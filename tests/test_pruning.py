@@ -1,0 +1,301 @@
+"""Removing expired tokens, on real databases and under a clock that the test sets."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
+from twisted.internet.task import Clock, deferLater
+from twisted.logger import capturedLogs
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+
+from fxa_auth import pruning
+from fxa_auth.periodic import JITTER
+from fxa_auth.pruning import LEASE_MS, PAUSE_S, Pruning
+from fxa_auth.records import TokenKind
+from fxa_auth.store import Store
+from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
+from fxa_auth.tokens import Lifetimes
+from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, keys
+from tests.store.on_postgres import OnPostgres
+
+NOW_MS = 1_800_000_000_000
+INTERVAL_S = 900
+BATCH = 3
+LIFETIMES = Lifetimes(
+    {TokenKind.ACCOUNT_RESET: 10_000, TokenKind.PASSWORD_FORGOT: 60_000, TokenKind.PASSWORD_CHANGE: -5_000}
+)
+
+
+class PruningContract(DatabaseContract):
+    """Batches are of three tokens here."""
+
+    patch: Any
+    assertTrue: Any
+    flushLoggedErrors: Any
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        self.patch(pruning, "BATCH", BATCH)
+        self.clock = Clock()
+        self.clock.advance(NOW_MS / 1000)
+        self.pruning = self.make_pruning(self.store)
+
+    def make_pruning(self, store: Store) -> Pruning:
+        return Pruning(self.clock, store, LIFETIMES, INTERVAL_S, os.urandom)
+
+    async def give(self, kind: TokenKind, age_ms: int) -> None:
+        """A token of this age to an account of its own."""
+        account, token = await self.add(an_account(f"{os.urandom(8).hex()}@example.com")), keys(kind)
+        created_at_ms, tokens = NOW_MS - age_ms, self.store.tokens
+        if kind is TokenKind.ACCOUNT_RESET:
+            step = tokens.add_single(token, account.uid, created_at_ms, "account is there")
+        elif kind is TokenKind.PASSWORD_FORGOT:
+            step = tokens.add_single(token, account.uid, created_at_ms, "account is there", os.urandom(16), 3)
+        else:
+            bundle = os.urandom(96) if kind is TokenKind.KEY_FETCH else None
+            step = tokens.add(token, account, created_at_ms, "account is there", bundle)
+        await self.store.change(step)
+
+    async def give_expired(self, count: int) -> None:
+        for _ in range(count):
+            await self.give(TokenKind.PASSWORD_FORGOT, 3_600_000)
+
+    async def ages_ms(self) -> list[tuple[str, int]]:
+        return sorted((row["kind"], NOW_MS - row["created_at_ms"]) for row in await self.rows("tokens"))
+
+    async def count(self) -> int:
+        return len(await self.rows("tokens"))
+
+    def watch(self, before: Callable[[], None] = lambda: None) -> list[int]:
+        """How many tokens each batch removes from now on; ``before`` is called ahead of each."""
+        batches: list[int] = []
+        change = self.database.change
+
+        async def watched(statements: Sequence[Statement]) -> list[Sequence[Row]]:
+            is_batch = any("FROM tokens" in statement.sql for statement in statements)
+            if is_batch:
+                before()
+            results: list[Sequence[Row]] = await change(statements)
+            if is_batch:
+                batches.append(len(results[-1]))
+            return results
+
+        self.patch(self.database, "change", watched)
+        return batches
+
+    async def until(self, condition: Callable[[], Any]) -> None:
+        while not condition():
+            await deferLater(reactor, 0)  # type: ignore[arg-type]
+
+    async def finished(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for the work, and let the pauses that it makes go by."""
+        running = Deferred.fromCoroutine(work)
+
+        def is_done() -> bool:
+            if self.clock.getDelayedCalls():
+                self.clock.advance(PAUSE_S)
+            return bool(running.called)
+
+        await self.until(is_done)
+        await running
+
+    def is_pausing(self) -> bool:
+        return bool(self.clock.getDelayedCalls())
+
+    async def test_what_has_expired_is_removed_and_nothing_else(self) -> None:
+        lives = [
+            (TokenKind.ACCOUNT_RESET, 9_999),
+            (TokenKind.PASSWORD_FORGOT, 59_999),
+            (TokenKind.PASSWORD_CHANGE, -1),
+            (TokenKind.SESSION, NOW_MS),
+            (TokenKind.KEY_FETCH, NOW_MS),
+        ]
+        for kind, age_ms in lives:
+            await self.give(kind, age_ms)
+        for kind, age_ms in (
+            (TokenKind.ACCOUNT_RESET, 10_001),
+            (TokenKind.PASSWORD_FORGOT, 60_001),
+            (TokenKind.PASSWORD_CHANGE, 1),
+        ):
+            await self.give(kind, age_ms)
+        await self.finished(self.pruning.prune())
+        self.assertEqual(await self.ages_ms(), sorted((kind.value, age_ms) for kind, age_ms in lives))
+
+    async def test_it_takes_a_batch_at_a_time(self) -> None:
+        await self.give_expired(2 * BATCH + 1)
+        await self.give(TokenKind.ACCOUNT_RESET, 20_000)
+        batches = self.watch()
+        await self.finished(self.pruning.prune())
+        self.assertEqual(batches, [1, BATCH, BATCH, 1, 0])
+        self.assertEqual(await self.count(), 0)
+
+    async def test_between_two_batches_there_is_a_pause(self) -> None:
+        await self.give_expired(BATCH + 1)
+        batches = self.watch()
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        await self.until(self.is_pausing)
+        self.clock.advance(PAUSE_S / 2)
+        self.assertTrue(self.is_pausing())
+        self.assertEqual((batches, await self.count()), ([0, BATCH], 1))
+        self.clock.advance(PAUSE_S / 2)
+        await pruned
+        self.assertEqual(await self.count(), 0)
+
+    async def test_nobody_prunes_while_another_does(self) -> None:
+        await self.give_expired(BATCH + 1)
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        await self.until(self.is_pausing)
+        await self.make_pruning(self.store).prune()
+        self.assertEqual(await self.count(), 1)
+        self.clock.advance(PAUSE_S)
+        await pruned
+        await self.give_expired(1)
+        await self.make_pruning(self.store).prune()
+        self.assertEqual(await self.count(), 0, "the lease was not given back")
+
+    async def test_each_batch_lengthens_the_lease(self) -> None:
+        await self.give_expired(2 * BATCH + 1)
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        for left in (BATCH + 1, 1):
+            await self.until(self.is_pausing)
+            await self.make_pruning(self.store).prune()
+            self.assertEqual(await self.count(), left)
+            self.clock.advance(LEASE_MS / 1000 - 1)
+        await pruned
+        self.assertEqual(await self.rows("leases"), [])
+
+    async def test_the_lease_of_a_daemon_that_died_runs_out(self) -> None:
+        await self.give_expired(BATCH + 1)
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        await self.until(self.is_pausing)
+        pruned.cancel()
+        await self.assertFailure(pruned, CancelledError)
+        other = self.make_pruning(self.store)
+        self.clock.advance(LEASE_MS / 1000 - 1)
+        await other.prune()
+        self.assertEqual(await self.count(), 1)
+        self.clock.advance(1)
+        await other.prune()
+        self.assertEqual(await self.count(), 0)
+
+    async def test_who_lost_the_lease_goes_no_further_and_does_not_give_it_back(self) -> None:
+        await self.give_expired(BATCH + 1)
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        await self.until(self.is_pausing)
+        other, now_ms = os.urandom(16), NOW_MS + 10 * LEASE_MS
+        await self.store.change(self.store.leases.claim("prune", other, now_ms, now_ms + LEASE_MS, "lease is free"))
+        self.clock.advance(PAUSE_S)
+        await pruned
+        self.assertEqual(await self.count(), 1)
+        self.assertEqual([row["holder"] for row in await self.rows("leases")], [other])
+
+    async def test_turns_come_after_about_an_interval_each(self) -> None:
+        batches = self.watch()
+        self.pruning.start()
+        for turn in (1, 2):
+            self.clock.advance(INTERVAL_S * (1 - JITTER) - 1)
+            self.assertEqual(len(batches), 3 * (turn - 1))
+            self.clock.advance(INTERVAL_S * 2 * JITTER + 2)
+            await self.until(self.is_pausing)
+            self.assertEqual(len(batches), 3 * turn)
+        await self.pruning.stop()
+
+    async def test_a_failure_is_logged_and_the_series_goes_on(self) -> None:
+        await self.give_expired(1)
+        failures = [DatabaseUnavailable("it has gone")]
+
+        def fail() -> None:
+            if failures:
+                raise failures.pop()
+
+        self.watch(before=fail)
+        self.pruning.start()
+        with capturedLogs() as events:
+            self.clock.advance(INTERVAL_S * (1 + JITTER))
+            await self.until(self.is_pausing)
+        self.assertEqual([event["task"] for event in events if event["log_format"] == "periodic.failed"], ["prune"])
+        self.assertEqual(len(self.flushLoggedErrors(DatabaseUnavailable)), 1)
+        self.assertEqual(await self.count(), 1)
+        self.clock.advance(INTERVAL_S * (1 + JITTER))
+        await self.until(self.is_pausing)
+        self.assertEqual(await self.count(), 0)
+        await self.pruning.stop()
+
+    async def test_stopping_ends_it_after_the_batch_under_way(self) -> None:
+        await self.give_expired(2 * BATCH)
+        stopping: list[Deferred[None]] = []
+
+        def stop_at_the_first_that_finds_some() -> None:
+            if len(batches) == 1:
+                stopping.append(Deferred.fromCoroutine(self.pruning.stop()))
+
+        batches = self.watch(before=stop_at_the_first_that_finds_some)
+        self.pruning.start()
+        self.clock.advance(INTERVAL_S * (1 + JITTER))
+        await self.until(self.is_pausing)
+        self.assertEqual([stopped.called for stopped in stopping], [False])
+        self.clock.advance(PAUSE_S)
+        await stopping[0]
+        self.assertEqual((batches, await self.count()), ([0, BATCH], BATCH))
+        self.assertEqual((self.clock.getDelayedCalls(), await self.rows("leases")), ([], []))
+
+
+class SharedDatabaseContract(PruningContract):
+    """A database that several daemons can open."""
+
+    async def another_store(self) -> Store:
+        """What another daemon sees of the database."""
+        raise NotImplementedError
+
+    async def test_daemons_on_one_database_agree_who_prunes(self) -> None:
+        other_store = await self.another_store()
+        await self.give_expired(BATCH + 1)
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        await self.until(self.is_pausing)
+        await self.make_pruning(other_store).prune()
+        self.assertEqual(await self.count(), 1)
+        self.clock.advance(PAUSE_S)
+        await pruned
+        self.assertEqual(await self.count(), 0)
+
+    async def test_daemons_that_begin_together_do_not_disturb_each_other(self) -> None:
+        await self.give_expired(1)
+        other_store = await self.another_store()
+        both = [self.pruning.prune(), self.make_pruning(other_store).prune()]
+        await gatherResults([Deferred.fromCoroutine(prune) for prune in both])
+        self.assertEqual((await self.count(), await self.rows("leases")), (0, []))
+
+
+class SqliteFileTests(OnSqliteFile, SharedDatabaseContract, TestCase):
+    """In an SQLite file."""
+
+    async def another_store(self) -> Store:
+        return Store(await self.open(self.path), self.seal)
+
+
+class SqliteMemoryTests(OnSqliteMemory, PruningContract, TestCase):
+    """In memory."""
+
+
+class PostgresTests(OnPostgres, SharedDatabaseContract, TestCase):
+    """On a PostgreSQL server."""
+
+    async def another_store(self) -> Store:
+        return Store(await self.open(self.url), self.seal)
+
+
+class LifetimeTests(SynchronousTestCase):
+    @given(st.integers(-(10**12), 10**12), st.integers(0, 10**13))
+    def test_whatever_was_created_before_the_limit_has_expired(self, lifetime_ms: int, now_ms: int) -> None:
+        kind = TokenKind.ACCOUNT_RESET
+        lifetimes = Lifetimes({kind: lifetime_ms})
+        before_ms = lifetimes.expired_before_ms(kind, now_ms)
+        self.assertTrue(lifetimes.is_expired(kind, before_ms - 1, now_ms))
+        if lifetime_ms > 0:
+            self.assertFalse(lifetimes.is_expired(kind, before_ms + 1, now_ms))

@@ -1,0 +1,134 @@
+"""The pool of password hashes: its bounds, its end, and how it makes room for the reactor."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.trial.unittest import TestCase
+
+from fxa_auth import workers
+from fxa_auth.errors import ApiError
+from fxa_auth.workers import ScryptPool
+
+PW, SALT = b"\xab" * 32, b"\x01" * 32
+
+
+class ScryptPoolTests(TestCase):
+    """With a hash that costs nothing but waits for the test's word; the real one is in test_onepw."""
+
+    timeout = 30
+
+    def setUp(self) -> None:
+        self.go_on = threading.Event()
+        self.addCleanup(self.go_on.set)
+        self.hashed: list[bytes] = []
+        self.niceness: list[int] = []
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", self.wait_and_hash)
+
+    def wait_and_hash(self, auth_pw: bytes, *_: object) -> bytes:
+        self.niceness.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        self.go_on.wait(60)
+        self.hashed.append(auth_pw)
+        return bytes(32)
+
+    def pool(self, threads: int, max_pending: int) -> ScryptPool:
+        pool = ScryptPool(reactor, threads, max_pending)
+        pool.start()
+        self.addCleanup(pool.stop)
+        self.addCleanup(self.go_on.set)
+        return pool
+
+    def stretch(self, pool: ScryptPool) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(pool.stretch(PW, SALT))
+
+    async def assertRefused(self, call: Deferred[bytes]) -> None:
+        error = await self.assertFailure(call, ApiError)
+        self.assertEqual((error.status, error.errno), (503, 201))
+
+    async def outcomes(self, calls: list[Deferred[bytes]]) -> list[Any]:
+        """True for a hash, or the errno."""
+        results = await DeferredList(calls, consumeErrors=True)
+        return [success or result.value.errno for success, result in results]
+
+    async def test_one_too_many_is_refused_and_the_others_end(self) -> None:
+        pool = self.pool(threads=1, max_pending=3)
+        accepted = [self.stretch(pool) for _ in range(3)]
+        await self.assertRefused(self.stretch(pool))
+        self.assertEqual(pool.pending, 3, "a refused hash is not pending")
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(accepted), [True] * 3)
+        self.assertEqual(pool.pending, 0)
+        self.assertEqual(await self.stretch(pool), bytes(32), "there is room again")
+
+    async def test_no_bound_takes_all(self) -> None:
+        pool = self.pool(threads=2, max_pending=0)
+        calls = [self.stretch(pool) for _ in range(200)]
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(calls), [True] * 200)
+
+    async def test_the_high_water_mark_starts_anew_when_read(self) -> None:
+        pool = self.pool(threads=1, max_pending=0)
+        self.assertEqual(pool.take_high_water_mark(), 0)
+        calls = [self.stretch(pool) for _ in range(3)]
+        self.assertEqual(pool.take_high_water_mark(), 3)
+        self.assertEqual(pool.take_high_water_mark(), 3, "all three are still pending")
+        self.go_on.set()
+        await self.outcomes(calls)
+        self.assertEqual(pool.take_high_water_mark(), 3)
+        self.assertEqual(pool.take_high_water_mark(), 0)
+
+    async def test_a_failed_hash_is_no_longer_pending(self) -> None:
+        def fail(*_: object) -> bytes:
+            raise MemoryError("no 64 MiB left")
+
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", fail)
+        pool = self.pool(threads=1, max_pending=1)
+        await self.assertFailure(self.stretch(pool), MemoryError)
+        self.assertEqual(pool.pending, 0)
+
+    async def test_stopping_gives_up_the_hashes_that_wait(self) -> None:
+        pause = threading.Event()
+
+        def take_a_while(auth_pw: bytes, *_: object) -> bytes:
+            pause.wait(0.05)
+            self.hashed.append(auth_pw)
+            return bytes(32)
+
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", take_a_while)
+        pool = ScryptPool(reactor, 1, 0)
+        pool.start()
+        calls = [self.stretch(pool) for _ in range(50)]
+        pool.stop()
+        outcomes = await self.outcomes(calls)
+        done = len(self.hashed)
+        self.assertLess(done, 25, "most were given up")
+        self.assertEqual(outcomes, [True] * done + [201] * (50 - done))
+
+    async def test_a_stopped_pool_refuses(self) -> None:
+        pool = ScryptPool(reactor, 1, 0)
+        pool.start()
+        pool.stop()
+        await self.assertRefused(self.stretch(pool))
+
+    async def test_its_threads_are_nicer_than_the_reactor(self) -> None:
+        own = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+        self.go_on.set()
+        await self.stretch(self.pool(threads=1, max_pending=0))
+        self.assertEqual(self.niceness, [10])
+        self.assertLess(own, 10)
+        self.assertEqual(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), own)
+
+    async def test_as_many_run_at_once_as_there_are_threads(self) -> None:
+        pool = self.pool(threads=3, max_pending=0)
+        meeting = threading.Barrier(3, timeout=60)
+
+        def meet(*_: object) -> bytes:
+            meeting.wait()
+            return bytes(32)
+
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", meet)
+        self.assertEqual(await self.outcomes([self.stretch(pool) for _ in range(3)]), [True] * 3)
