@@ -285,6 +285,7 @@ class AuthService(Service):
         if self._pause is not None and not self._pause.called:
             self._pause.callback(None)
         if self._starting is not None:
+            self._storage.interrupt()
             await self._starting
         if self._sink is not None:
             self._sink.stop()

@@ -44,6 +44,11 @@ class Storage:
         now_ms = int(self._reactor.seconds() * 1000)
         self.sealing_keys = await find_keys(self.database, self._key_places, os.environ, now_ms)
 
+    def interrupt(self) -> None:
+        """Let an ``open`` under way fail soon, if it waits for a server."""
+        if isinstance(self.database, PostgresDatabase):
+            self.database.interrupt()
+
     def unseal(self) -> None:
         """Let the store be used."""
         self.seal.use(*self.sealing_keys)

@@ -343,6 +343,7 @@ class BackupTests(Transfers):
 
         def meddle(what: str, done: int, total: int) -> None:
             steps.append(done)
+            self.assertLess(len(steps), 1000, "the copy begins again and again")
             write(self.path, Statement("DELETE FROM tokens", {}), new_account(f"{done}@example.com"))
 
         self.backup(meddle)
@@ -359,6 +360,10 @@ class BackupTests(Transfers):
         self.file.unlink()
         self.assertRefused("is there already", self.backup, lambda *progress: self.file.write_text("in between"))
         self.assertEqual(self.file.read_text(), "in between")
+        self.file.unlink()
+        self.patch(sqlitefile, "sync", lambda path: self.file.write_text("at the last moment"))
+        self.assertRefused("is there already", self.backup)
+        self.assertEqual(self.file.read_text(), "at the last moment")
         self.assertEqual(names(self.folder), {"source.sqlite", "backup"})
 
     def test_a_damaged_database_gives_no_backup(self) -> None:
@@ -481,10 +486,13 @@ class BackupTests(Transfers):
 class ThousandAccountsTests(TestCase):
     """What accounts are for survives a move to a server and back."""
 
-    def storage(self, database: Database) -> Storage:
+    async def opened(self, database: Database) -> Storage:
+        """A store as a daemon has it."""
         layer = {"sealingKeys": [str(self.folder / "sealing.key")], "database": {"url": database.url}}
         storage = Storage(load([Layer("test", layer)], {}).settings, reactor)
         self.addCleanup(lambda: Deferred.fromCoroutine(storage.close()))
+        await storage.open()
+        storage.unseal()
         return storage
 
     def accounts(self, storage: Storage) -> Accounts:
@@ -509,8 +517,7 @@ class ThousandAccountsTests(TestCase):
     async def test_all_log_in_with_the_same_keys(self) -> None:
         first, second = sqlite(self.folder / "first.sqlite"), Database(url=database_url(self))
         third = sqlite(self.folder / "third.sqlite")
-        storage, client = self.storage(first), Client("192.0.2.1", None, 0)
-        await storage.open()
+        storage, client = await self.opened(first), Client("192.0.2.1", None, 0)
         accounts = self.accounts(storage)
 
         async def create(number: int) -> tuple[str, bytes, bytes]:
@@ -527,8 +534,7 @@ class ThousandAccountsTests(TestCase):
         known = await all_of([create(number) for number in range(1000)])
         for source, target in ((first, second), (second, third)):
             self.assertEqual(transfer.copy(source, target, NOW_MS, ASIDE, quietly).digests["accounts"].rows, 1000)
-            storage = self.storage(target)
-            await storage.open()
+            storage = await self.opened(target)
             accounts = self.accounts(storage)
             await all_of([log_in(*account) for account in known])
 

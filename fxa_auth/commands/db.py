@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from twisted.internet.defer import CancelledError
 
 from fxa_auth import transfer
-from fxa_auth.commands.running import INTERRUPTED, _react, add_settings_options, complain, say
+from fxa_auth.commands import rewrap
+from fxa_auth.commands.running import INTERRUPTED, add_settings_options, complain, run_reactor, say
 from fxa_auth.config import DECLARED, ConfigError, Database, Loaded, masked_url
 from fxa_auth.configfiles import load_settings
 from fxa_auth.storage import Storage
@@ -25,7 +26,7 @@ from fxa_auth.store.bulk import Bulk, known_version, tables
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.store.schema import pending_upgrades
 from fxa_auth.store.seal import key_id
-from fxa_auth.store.sealingkeys import _read as read_key
+from fxa_auth.store.sealingkeys import read_key
 
 if TYPE_CHECKING:
     from fxa_auth.cli import Subparsers
@@ -63,7 +64,8 @@ def add_parser(subparsers: Subparsers) -> None:
     )
     for action in (backup, restore):
         action.add_argument("file", metavar="FILE", type=Path)
-    for action in (status, upgrade, backup, restore):
+    rewrapping = add("rewrap", rewrap.run, "seal all secrets with the newest key", rewrap.DETAILS)
+    for action in (status, upgrade, backup, restore, rewrapping):
         add_settings_options(action)
 
 
@@ -165,7 +167,7 @@ def _upgrade(options: argparse.Namespace) -> int:
         say(f"{database.shown_url} was given schema {versions}")
         return 0
 
-    return _react(apply)
+    return run_reactor(apply)
 
 
 def _version_of(database: Database) -> int:

@@ -17,7 +17,7 @@ DETAILS = (
 )
 
 
-def rewrap(options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Seal all values anew, then strike the older keys off the database's list; the answer is the exit code."""
     return run_on_storage(options, _rewrap)
 

@@ -59,7 +59,7 @@ def run_on_storage(options: argparse.Namespace, work: Work) -> int:
         return 1
     observers: list[Any] = [_quiet_log()]
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
-    return _react(lambda reactor: _perform(reactor, loaded, work))
+    return run_reactor(lambda reactor: _perform(reactor, loaded, work))
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
@@ -113,7 +113,7 @@ async def _perform(reactor: Any, loaded: Loaded, work: Work) -> int:
     return 0
 
 
-def _react(perform: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
+def run_reactor(perform: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
     """Run the reactor until the work has ended; whoever stops the reactor earlier cancels the work."""
 
     async def ended(reactor: Any) -> None:

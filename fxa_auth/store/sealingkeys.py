@@ -35,7 +35,7 @@ async def find_keys(database: Database, places: Sequence[str], environ: Mapping[
     recorded = await _recorded(database)
     if not recorded and not places[0].startswith(ENVIRONMENT):
         _make_unless_there(Path(places[0]))
-    keys = [_read(place, environ, recorded) for place in places]
+    keys = [read_key(place, environ, recorded) for place in places]
     ids = [key_id(key).hex() for key in keys]
     if not recorded:
         recorded = await _record(database, 1, ids[0], now_ms)
@@ -67,7 +67,11 @@ async def _record(database: Database, position: int, id_: str, now_ms: int) -> d
     return await _recorded(database)
 
 
-def _read(place: str, environ: Mapping[str, str], recorded: Iterable[str]) -> bytes:
+def read_key(place: str, environ: Mapping[str, str], recorded: Iterable[str]) -> bytes:
+    """The key (32 bytes) at a place; ``recorded`` are the ids that the database wants.
+
+    :raises UnusableDatabase: it is not there, or is no key
+    """
     if place.startswith(ENVIRONMENT):
         text = environ.get(place.removeprefix(ENVIRONMENT), "")
     else:

@@ -14,6 +14,7 @@ import os
 import shutil
 import signal
 import socket
+import sqlite3
 import ssl
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 import fxa_auth
 from fxa_auth.config import DECLARED
+from tests.postgres import administer, create_database, drop_database
 
 TIMEOUT_S = 60
 """Longer than anything here takes on a slow machine; reaching it is a failure."""
@@ -73,6 +75,9 @@ class Daemon:
     HTTPS. ``base_path`` is the path of its public URL.
     """
 
+    store = "sqlite"
+    """Or ``postgres``: where daemons made from now on keep their accounts, unless ``environ`` says otherwise."""
+
     def __init__(
         self,
         profile: str = "dev",
@@ -86,6 +91,7 @@ class Daemon:
         for name, text in (files or {}).items():
             (self.folder / name).write_text(text, "utf-8")
         self.tls = tls
+        self.database_url = create_database() if self.store == "postgres" else "sqlite:///accounts.sqlite"
         self.port, self.smtp_port, self.helper_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
         self._profile = profile
@@ -106,10 +112,6 @@ class Daemon:
         """The mail helper's, in the dev profile."""
         return f"http://127.0.0.1:{self.helper_port}"
 
-    @property
-    def database(self) -> Path:
-        return self.folder / "accounts.sqlite"
-
     def spawn(self) -> subprocess.Popen[bytes]:
         """Start the process, whatever becomes of it."""
         environ = {name: value for name, value in os.environ.items() if name not in _OF_SETTINGS}
@@ -119,7 +121,7 @@ class Daemon:
             "PORT": str(self.port),
             "SMTP_PORT": str(self.smtp_port),
             "MAILER_PORT": str(self.helper_port),
-            "DATABASE_URL": f"sqlite:///{self.database.name}",
+            "DATABASE_URL": self.database_url,
             "PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])),
             **self._environ,
         }
@@ -179,6 +181,26 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
+        if not self._is_embedded:
+            drop_database(self.database_url)
+
+    def sql(self, statement: str) -> list[tuple[Any, ...]]:
+        """Run a statement in the database, past the daemon; its rows."""
+        if not self._is_embedded:
+            return administer(self.database_url, statement)
+        with contextlib.closing(sqlite3.connect(self.folder / "accounts.sqlite")) as database, database:
+            return database.execute(statement).fetchall()
+
+    def stored(self) -> bytes:
+        """All that is in the database: its files as they are, or each row as text, bytes in hex."""
+        if self._is_embedded:
+            return b"".join(path.read_bytes() for path in sorted(self.folder.glob("accounts.sqlite*")))
+        tables = self.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
+        return "\n".join(text for (name,) in tables for (text,) in self.sql(f"SELECT t::text FROM {name} t")).encode()
+
+    @property
+    def _is_embedded(self) -> bool:
+        return self.database_url.startswith("sqlite")
 
     @property
     def log(self) -> str:
@@ -238,12 +260,16 @@ def started(case: SynchronousTestCase, profile: str = "dev", **options: Any) -> 
     return daemon
 
 
-@cache
 def shared() -> Daemon:
     """A daemon of the dev profile that lives to the end of the run, for tests that have accounts of their own.
 
     trial knows nothing of setUpClass.
     """
+    return _shared(Daemon.store)
+
+
+@cache
+def _shared(store: str) -> Daemon:
     daemon = Daemon()
     atexit.register(daemon.close)
     daemon.start()

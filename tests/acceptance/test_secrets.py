@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -121,10 +120,10 @@ class Life:
         self._post("/account/unlock/verify_code", {"uid": self.uid, "code": code})
         self._post("/account/lock", body)
 
-    def learn_verifier(self, database: sqlite3.Connection) -> None:
+    def learn_verifier(self, daemon: Daemon) -> None:
         """What the server derives from the third password; the salt stands in the database for all to see."""
-        sql = "SELECT auth_salt, verifier_version FROM accounts WHERE uid = ?"
-        salt, version = database.execute(sql, (bytes.fromhex(self.uid),)).fetchone()
+        rows = daemon.sql("SELECT uid, auth_salt, verifier_version FROM accounts")
+        [(salt, version)] = [(bytes(salt), version) for uid, salt, version in rows if bytes(uid).hex() == self.uid]
         password = self.secrets["authPW of the third password"]
         cost = {"n": onepw.SCRYPT_N, "r": onepw.SCRYPT_R, "p": onepw.SCRYPT_P, "maxmem": 2**27}
         hashed = hashlib.scrypt(password, salt=salt, dklen=32, **cost) if version else xor(password, salt)
@@ -193,15 +192,12 @@ class SearchTests(SynchronousTestCase):
 class SecretsCase(SynchronousTestCase):
     def assertWellKept(self, daemon: Daemon, life: Life) -> None:
         """No secret is in the files, while the daemon runs and after; what is no secret is, or this search is blind."""
-        with sqlite3.connect(f"{daemon.database.as_uri()}?mode=ro", uri=True) as database:
-            life.learn_verifier(database)
-        database.close()
+        life.learn_verifier(daemon)
         for at in ("running", "stopped"):
-            files = b"".join(path.read_bytes() for path in sorted(daemon.folder.glob("accounts.sqlite*")))
-            self.assertIn(life.email.encode(), files)
-            self.assertEqual(found_in(files, life.secrets), [], at)
+            stored = daemon.stored()
+            self.assertIn(life.email.encode(), stored)
+            self.assertEqual(found_in(stored, life.secrets), [], at)
             if at == "running":
-                self.assertTrue((daemon.folder / "accounts.sqlite-wal").stat().st_size)
                 daemon.stop()
         self.assertIn(life.uid, daemon.log)
         self.assertEqual(found_in(daemon.log.encode(), life.secrets), [])

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import socket
-import sqlite3
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -104,8 +103,7 @@ class FilesTests(RefusalCase):
 
     def test_a_database_of_a_newer_program(self) -> None:
         daemon = self.used()
-        with contextlib.closing(sqlite3.connect(daemon.database)) as database, database:
-            database.execute("INSERT INTO schema_versions VALUES (999, 0)")
+        daemon.sql("INSERT INTO schema_versions VALUES (999, 0)")
         self.assertRefuses(daemon, "database.url", "999", "newer version")
 
     def test_another_sealing_key(self) -> None:
@@ -140,8 +138,7 @@ class FilesTests(RefusalCase):
         daemon.start()
 
     def wanted_key(self, daemon: Daemon) -> str:
-        with contextlib.closing(sqlite3.connect(daemon.database)) as database:
-            [(key_id,)] = database.execute("SELECT key_id FROM sealing_keys")
+        [(key_id,)] = daemon.sql("SELECT key_id FROM sealing_keys")
         return str(key_id)
 
 

@@ -1,0 +1,48 @@
+"""An operator at a shell: runs the program in a child process, as the tests of the commands need it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import fxa_auth
+from fxa_auth.config import DECLARED
+
+TIMEOUT_S = 60
+
+_ROOT = Path(fxa_auth.__file__).resolve().parents[1]
+_OF_SETTINGS = {declared.setting.env for declared in DECLARED} | {"CONFIG_FILES", "DB_BACKEND"}
+_PROGRAM = "import sys; from fxa_auth.cli import main; sys.exit(main())"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    code: int
+    out: str
+    err: str
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """The environment of this process without any setting, in which the package can be imported from anywhere."""
+    environ = {name: value for name, value in os.environ.items() if name not in _OF_SETTINGS}
+    paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])
+    return {**environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8", **more}
+
+
+def run_command(
+    folder: Path, *argv: str, environ: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
+) -> Outcome:
+    """Type ``fxa-auth`` with these arguments in the folder, with these settings in the environment."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *argv],
+        cwd=folder,
+        env=environment(environ or {}),
+        stdin=stdin,
+        capture_output=True,
+        timeout=TIMEOUT_S,
+    )
+    return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
