@@ -12,7 +12,7 @@ import sqlite3
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -31,11 +31,10 @@ from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tokens import derive
 from tests.postgres import administer, create_database, drop_database
 
-ACCOUNTS = 100_000
 BATCH = 500
 """Steps in one transaction."""
 
-NAMES = "anna ben carla dmitri elif farid grace hiroshi ines jakub kemal lucia mehdi nadia oskar priya".split()
+NAMES = ("anna", "ben", "carla", "dmitri", "elif", "farid", "grace", "hiroshi", "ines", "jakub", "lucia", "priya")
 DOMAINS = ("example.com", "mail.example.org", "post.example.net", "students.example.edu")
 LOCALES = ("en-US,en;q=0.5", "de,en-US;q=0.7,en;q=0.3", "fr,fr-FR;q=0.8,en-US;q=0.5,en;q=0.3", "es-ES")
 
@@ -77,30 +76,35 @@ def stages(store: Store, accounts: Sequence[Account]) -> Iterator[tuple[str, str
 
 
 async def measure(
-    title: str, database: Any, sizes: Callable[[], Awaitable[Sizes]], pack: Callable[[], Awaitable[None]]
+    title: str,
+    number: int,
+    database: Any,
+    sizes: Callable[[], Sizes],
+    pack: Callable[[], None],
 ) -> None:
+    """Print what each row takes as it came, and after ``pack``, from which the next stage goes on."""
     await database.start()
     seal = Seal()
     seal.use(os.urandom(32))
     store = Store(database, seal)
     now_ms = int(time.time() * 1000)
-    accounts = [an_account(now_ms) for _ in range(ACCOUNTS)]
-    before = grown_before = await sizes()
-    print(f"{title}, {ACCOUNTS:,} of each: bytes as it grew, and packed")
+    accounts = [an_account(now_ms) for _ in range(number)]
+    before = sizes()
+    print(f"{title}, {number:,} of each: bytes as it grew, and packed")
     for name, table, steps in stages(store, accounts):
         while batch := list(islice(steps, BATCH)):
             await store.change(*batch)
-        grown = await sizes()
-        await pack()
-        packed = await sizes()
+        grown = sizes()
+        pack()
+        packed = sizes()
         key = table if table in grown else "all"
-        per_row = [(new[key] - old[key]) / ACCOUNTS for new, old in ((grown, grown_before), (packed, before))]
+        per_row = [(after[key] - before[key]) / number for after in (grown, packed)]
         print(f"  {name:14} {per_row[0]:6.0f} {per_row[1]:6.0f}", flush=True)
-        grown_before, before = packed, packed
+        before = packed
     await database.stop()
 
 
-async def on_sqlite(reactor: Any) -> None:
+async def on_sqlite(reactor: Any, number: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "accounts.sqlite")
 
@@ -108,43 +112,44 @@ async def on_sqlite(reactor: Any) -> None:
             with closing(sqlite3.connect(file)) as connection:
                 connection.execute(sql).fetchall()
 
-        async def sizes() -> Sizes:
+        def sizes() -> Sizes:
             run("PRAGMA wal_checkpoint(TRUNCATE)")
             return {"all": file.stat().st_size}
 
-        async def pack() -> None:
+        def pack() -> None:
             run("VACUUM")
 
-        await measure(f"SQLite {sqlite3.sqlite_version}", SqliteDatabase(reactor, reactor, file), sizes, pack)
+        database = SqliteDatabase(reactor, reactor, file)
+        await measure(f"SQLite {sqlite3.sqlite_version}", number, database, sizes, pack)
 
 
-async def on_postgres(reactor: Any) -> None:
+async def on_postgres(reactor: Any, number: int) -> None:
     url = create_database()
     tables = ("accounts", "events", "tokens")
 
-    async def sizes() -> Sizes:
+    def sizes() -> Sizes:
         administer(url, "VACUUM ANALYZE")
         return {name: administer(url, f"SELECT pg_total_relation_size('{name}')")[0][0] for name in tables}
 
-    async def pack() -> None:
+    def pack() -> None:
         administer(url, "VACUUM FULL")
 
     [[version]] = administer(url, "SHOW server_version")
     try:
-        await measure(f"PostgreSQL {version}", PostgresDatabase(reactor, url, 2, 60, 60), sizes, pack)
+        database = PostgresDatabase(reactor, url, pool_size=2, statement_timeout_s=60, lock_timeout_s=60)
+        await measure(f"PostgreSQL {version}", number, database, sizes, pack)
     finally:
         drop_database(url)
 
 
-async def both(reactor: Any) -> None:
-    await on_sqlite(reactor)
-    await on_postgres(reactor)
+async def both(reactor: Any, number: int) -> None:
+    await on_sqlite(reactor, number)
+    await on_postgres(reactor, number)
 
 
 def main() -> None:
-    global ACCOUNTS
-    ACCOUNTS = int(sys.argv[1]) if len(sys.argv) > 1 else ACCOUNTS
-    task.react(lambda reactor: Deferred.fromCoroutine(both(reactor)))
+    number = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
+    task.react(lambda reactor: Deferred.fromCoroutine(both(reactor, number)))
 
 
 if __name__ == "__main__":

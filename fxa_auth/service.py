@@ -97,6 +97,7 @@ class AuthService(Service):
         self._build_adapters(settings)
         self._lifetimes = Lifetimes(settings.token_lifetimes.by_kind)
         self._application = self._build_application(settings)
+        self._site = Site(self._application.klein.resource(), reactor, ClientAddress(settings.trust_proxies))
         self._tasks: list[Periodic | Pruning] = [Periodic(reactor, STAT_INTERVAL_S, "stat", self._log_stats)]
         if interval_ms := settings.database.prune_interval:
             self._tasks.append(Pruning(reactor, self._store, self._lifetimes, interval_ms / 1000, self._random))
@@ -159,12 +160,11 @@ class AuthService(Service):
         :raises CannotStart: a port cannot be opened, or a TLS file not be used
         """
         settings = self._settings
-        site = Site(self._application.klein.resource(), self._reactor, ClientAddress(settings.trust_proxies))
         try:
             tls = None
             if settings.use_https:
                 tls = server_tls(Path(settings.key_path or ""), Path(settings.cert_path or ""))
-            self._listen("listen", settings.listen.host, settings.listen.port, site, tls)
+            self._listen("listen", settings.listen.host, settings.listen.port, self._site, tls)
             if self._sink is not None:
                 smtp = settings.smtp
                 self._listen("smtp", smtp.host, smtp.port, self._sink.smtp_factory())
@@ -290,6 +290,7 @@ class AuthService(Service):
         if self._sink is not None:
             self._sink.stop()
         await self._bounded(self._application.drain, "requests")
+        await self._bounded(self._site.close_connections, "answers")
         for task in self._tasks:
             await task.stop()
         await self._outbox.stop()

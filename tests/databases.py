@@ -27,6 +27,7 @@ KEY_ID = "00112233aabbccdd"
 NOW_MS = 1_700_000_000_123
 
 _SERVE = """
+import os
 import sys
 from pathlib import Path
 from twisted.internet import reactor
@@ -40,7 +41,12 @@ async def serve():
     await database.change([EventTable().deleted(bytes(16), "written by a daemon", 1)])
     print("serving", flush=True)
 
+def leave_with_the_test():
+    sys.stdin.read()
+    os._exit(1)
+
 reactor.callWhenRunning(lambda: Deferred.fromCoroutine(serve()))
+reactor.callInThread(leave_with_the_test)
 reactor.run()
 """
 """A daemon's use of a file, without the daemon: it is open, and the last change is still in the log."""

@@ -25,7 +25,7 @@ from fxa_auth.storage import Storage
 from fxa_auth.store import bulk, schema, sqlitefile
 from fxa_auth.store.bulk import BATCH, SqliteBulk, Table, filling_postgres, reading_postgres
 from fxa_auth.store.database import DatabaseUnavailable, Statement, UnusableDatabase
-from fxa_auth.store.postgres import _MIGRATION_LOCK
+from fxa_auth.store.postgres import MIGRATION_LOCK
 from fxa_auth.store.schema import Upgrade
 from tests.databases import (
     KEY_ID,
@@ -259,7 +259,7 @@ class CopyTests(Transfers):
         def meddle(what: str, done: int, total: int) -> None:
             write_at_once = "SET lock_timeout = 1; INSERT INTO sealing_keys VALUES (9, 'x', 1)"
             self.assertRaises(psycopg2.errors.LockNotAvailable, administer, target.url, write_at_once)
-            tried.extend(administer(target.url, f"SELECT pg_try_advisory_lock({_MIGRATION_LOCK})"))
+            tried.extend(administer(target.url, f"SELECT pg_try_advisory_lock({MIGRATION_LOCK})"))
 
         self.copy(self.source, target, meddle)
         self.assertEqual(set(tried), {(False,)})

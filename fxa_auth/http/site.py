@@ -11,8 +11,10 @@ from io import BytesIO
 from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web import http, server
 from twisted.web.resource import IResource
 
@@ -206,6 +208,14 @@ class Channel(http.HTTPChannel):
     callLater: Any
     requestFactory: Any
 
+    def connectionMade(self) -> None:
+        self.site.channels.add(self)
+        super().connectionMade()
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        self.site.forget(self)
+
     def refuse_rest_of(self, request: Request) -> None:
         """Have ``request`` answered before its body has arrived, and close the connection after that."""
         self.persistent = False
@@ -270,6 +280,22 @@ class Site(server.Site):
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=_IDLE_TIMEOUT_S, reactor=clock)
         self.clock = clock
         self.client_address = client_address
+        self.channels: set[Channel] = set()
+        self._emptied: Deferred[None] | None = None
+
+    async def close_connections(self) -> None:
+        """End every connection, once all that was written to it is on its way."""
+        if self.channels:
+            self._emptied = Deferred()
+            for channel in list(self.channels):
+                channel.loseConnection()
+            await self._emptied
+
+    def forget(self, channel: Channel) -> None:
+        """A connection has ended."""
+        self.channels.discard(channel)
+        if self._emptied is not None and not self.channels and not self._emptied.called:
+            self._emptied.callback(None)
 
     def buildProtocol(self, addr: object) -> Any:
         channel = Channel()

@@ -22,7 +22,7 @@ from psycopg2 import extensions, extras
 from fxa_auth.config import masked_url
 from fxa_auth.store import schema
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
-from fxa_auth.store.postgres import _MIGRATION_LOCK
+from fxa_auth.store.postgres import MIGRATION_LOCK
 from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
 
 BATCH = 1000
@@ -312,7 +312,7 @@ def filling_postgres(url: str) -> Iterator[PostgresBulk]:
     """Fill a database in one transaction; a daemon that starts meanwhile waits for the end of it."""
     with told(masked_url(url)), closing(_connect_postgres(url)) as connection:
         bulk = PostgresBulk(connection)
-        bulk.execute(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK:d})")
+        bulk.execute(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK:d})")
         yield bulk
 
 

@@ -29,7 +29,7 @@ CONNECT_TIMEOUT_S = 3.0
 GRACE_S = 1.0
 """How long after the server's own time limit a statement counts as lost, and its connection with it."""
 
-_MIGRATION_LOCK = 0x66786120
+MIGRATION_LOCK = 0x66786120
 _ATTEMPTS = 3
 _DEFAULTS = {
     "application_name": "fxa-auth",
@@ -275,7 +275,7 @@ class PostgresDatabase:
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", {})
             await connection.execute("SET LOCAL statement_timeout = 0", {})
             await connection.execute("SET LOCAL lock_timeout = 0", {})
-            await connection.execute("SELECT pg_advisory_xact_lock(:lock)", {"lock": _MIGRATION_LOCK})
+            await connection.execute("SELECT pg_advisory_xact_lock(:lock)", {"lock": MIGRATION_LOCK})
             await connection.execute(VERSION_TABLE, {})
             sql = "SELECT coalesce(max(version), 0) AS version FROM schema_versions"
             [row], _ = await connection.execute(sql, {})

@@ -11,7 +11,7 @@ from tests.acceptance import test_crash, test_mail, test_pyfxa, test_races, test
 from tests.acceptance.daemon import Daemon
 
 MODULES = (test_crash, test_mail, test_pyfxa, test_races, test_running, test_secrets, test_starting)
-OWN = {"test_on_postgres", "test_postgres_outage", "test_two_daemons"}
+OWN = {"test_on_postgres", "test_postgres"}
 """Modules that are about PostgreSQL anyway."""
 
 

@@ -70,9 +70,9 @@ class SettingsTests(RefusalCase):
         self.assertRefuses(daemon, "none.pem")
 
     def test_a_database_that_cannot_be_opened(self) -> None:
-        daemon = self.daemon()
-        daemon.database.mkdir()
-        self.assertRefuses(daemon, "database.url", daemon.database.name)
+        daemon = self.daemon(environ={"DATABASE_URL": "sqlite:///folder"})
+        (daemon.folder / "folder").mkdir()
+        self.assertRefuses(daemon, "database.url", "folder")
 
 
 class ReadyTests(RefusalCase):

@@ -18,7 +18,7 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.store.database import DemandFailed, Statement, UnusableDatabase
-from fxa_auth.store.postgres import _MIGRATION_LOCK, PostgresDatabase
+from fxa_auth.store.postgres import MIGRATION_LOCK, PostgresDatabase
 from tests.postgres import administer, create_database, database_url, started_server
 from tests.store.contract import all_of
 from tests.store.on_postgres import Gate, adapter, begun, opened, unavailable, until
@@ -232,7 +232,7 @@ class PoolTests(PostgresCase):
 
 class StartTests(PostgresCase):
     async def test_of_two_that_start_at_once_one_applies_the_schema(self) -> None:
-        gate = Gate(self, self.url, _MIGRATION_LOCK)
+        gate = Gate(self, self.url, MIGRATION_LOCK)
         databases = [adapter(self, self.url, statement_timeout_s=0.2, lock_timeout_s=0.2) for _ in range(2)]
         starts = [begun(database.start()) for database in databases]
         await gate.waiting(2)
@@ -245,7 +245,7 @@ class StartTests(PostgresCase):
         self.assertEqual([count for _, count in versions], [1] * len(versions))
 
     async def test_a_start_that_waits_for_another_daemon_can_be_interrupted(self) -> None:
-        gate = Gate(self, self.url, _MIGRATION_LOCK)
+        gate = Gate(self, self.url, MIGRATION_LOCK)
         for interrupt in (PostgresDatabase.interrupt, lambda database: begun(database.stop())):
             database = adapter(self, self.url)
             start = begun(database.start())
