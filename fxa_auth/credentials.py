@@ -28,6 +28,7 @@ TRIES = 3
 class PasswordChange:
     """What a client is given that has shown the old password."""
 
+    uid: bytes
     key_fetch_token: TokenKeys
     password_change_token: TokenKeys
     verified: bool
@@ -75,7 +76,7 @@ class Credentials:
             )
         except DemandFailed:
             raise errors.incorrect_password(account.email) from None
-        return PasswordChange(key_fetch, change, account.email_verified)
+        return PasswordChange(account.uid, key_fetch, change, account.email_verified)
 
     async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes) -> None:
         """Set the new password around the same kB and end every session; a lock stays.

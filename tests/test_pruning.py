@@ -22,7 +22,7 @@ from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
 from fxa_auth.tokens import Lifetimes
 from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, keys
-from tests.store.on_postgres import OnPostgres
+from tests.store.on_postgres import OnPostgres, opened
 
 NOW_MS = 1_800_000_000_000
 INTERVAL_S = 900
@@ -160,9 +160,9 @@ class PruningContract(DatabaseContract):
         self.assertEqual(await self.count(), 0, "the lease was not given back")
 
     async def test_each_batch_lengthens_the_lease(self) -> None:
-        await self.give_expired(2 * BATCH + 1)
+        await self.give_expired(3 * BATCH + 1)
         pruned = Deferred.fromCoroutine(self.pruning.prune())
-        for left in (BATCH + 1, 1):
+        for left in (2 * BATCH + 1, BATCH + 1, 1):
             await self.until(self.is_pausing)
             await self.make_pruning(self.store).prune()
             self.assertEqual(await self.count(), left)
@@ -205,6 +205,16 @@ class PruningContract(DatabaseContract):
             await self.until(self.is_pausing)
             self.assertEqual(len(batches), 3 * turn)
         await self.pruning.stop()
+
+    async def test_chance_has_a_say_in_when_a_turn_comes(self) -> None:
+        due_s = []
+        for random in (bytes, lambda length: b"\xff" * length):
+            pruning = Pruning(self.clock, self.store, LIFETIMES, INTERVAL_S, random)
+            pruning.start()
+            [turn] = self.clock.getDelayedCalls()
+            due_s.append(round(turn.getTime() - self.clock.seconds()))
+            await pruning.stop()
+        self.assertEqual(due_s, [INTERVAL_S * (1 - JITTER), INTERVAL_S * (1 + JITTER)])
 
     async def test_a_failure_is_logged_and_the_series_goes_on(self) -> None:
         await self.give_expired(1)
@@ -287,7 +297,7 @@ class PostgresTests(OnPostgres, SharedDatabaseContract, TestCase):
     """On a PostgreSQL server."""
 
     async def another_store(self) -> Store:
-        return Store(await self.open(self.url), self.seal)
+        return Store(await opened(self, self.url), self.seal)
 
 
 class LifetimeTests(SynchronousTestCase):

@@ -25,7 +25,7 @@ LATER_CLIENTS_SEND = frozenset(
 _MAX_DIGITS = 308
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
 _SERVICE = re.compile(r"[A-Za-z0-9]{1,16}")
-_REDIRECT_URL = re.compile(r"https?://([A-Za-z0-9_.-]+)(?::[0-9]{1,5})?(?:[/?#].*)?", re.IGNORECASE)
+_REDIRECT_URL = re.compile(r"https?://([A-Za-z0-9_-][A-Za-z0-9_.-]*)(?::[0-9]{1,5})?(?:[/?#].*)?", re.IGNORECASE)
 _UNSAFE_IN_URL = re.compile(r"[\\\s\x00-\x1f\x7f-\x9f]")
 
 _Model = TypeVar("_Model")

@@ -13,6 +13,7 @@ from urllib.parse import quote, unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http, server
@@ -212,7 +213,7 @@ class Channel(http.HTTPChannel):
         self.site.channels.add(self)
         super().connectionMade()
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         super().connectionLost(reason)
         self.site.forget(self)
 
@@ -226,11 +227,6 @@ class Channel(http.HTTPChannel):
     def dataReceived(self, data: bytes) -> None:
         if not self._is_discarding:
             super().dataReceived(data)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Dropped, not kept for later, which would have the transport paused once there is too much of it."""
-        if not self._is_discarding:
-            super().rawDataReceived(data)
 
     def allContentReceived(self) -> None:
         if not self._is_discarding:

@@ -76,7 +76,7 @@ class Daemon:
     """
 
     store = "sqlite"
-    """Or ``postgres``: where daemons made from now on keep their accounts, unless ``environ`` says otherwise."""
+    """Or ``postgres``: where daemons made from now on keep their accounts, unless they get a ``database_url``."""
 
     def __init__(
         self,
@@ -86,12 +86,14 @@ class Daemon:
         arguments: Sequence[str] = PLUGIN,
         tls: ssl.SSLContext | None = None,
         base_path: str = "",
+        database_url: str | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fxa-auth-daemon-"))
         for name, text in (files or {}).items():
             (self.folder / name).write_text(text, "utf-8")
         self.tls = tls
-        self.database_url = create_database() if self.store == "postgres" else "sqlite:///accounts.sqlite"
+        self._own_database = create_database() if self.store == "postgres" and database_url is None else None
+        self.database_url = database_url or self._own_database or "sqlite:///accounts.sqlite"
         self.port, self.smtp_port, self.helper_port = free_ports(3)
         self.process: subprocess.Popen[bytes] | None = None
         self._profile = profile
@@ -181,8 +183,8 @@ class Daemon:
                 self.process.kill()
                 self.process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-        if not self._is_embedded:
-            drop_database(self.database_url)
+        if self._own_database is not None:
+            drop_database(self._own_database)
 
     def sql(self, statement: str) -> list[tuple[Any, ...]]:
         """Run a statement in the database, past the daemon; its rows."""

@@ -49,6 +49,7 @@ class AccountTests(TestCase):
         """Open the store as a daemon does, and close it again."""
         storage = Storage(self.settings, reactor)
         await storage.open()
+        storage.unseal()
         try:
             return await work(storage.store)
         finally:
@@ -210,7 +211,7 @@ class BesideADaemonTests(SynchronousTestCase):
         self.session = Token.of(answer)
 
     def type(self, *argv: str) -> None:
-        environ = {"DATABASE_URL": f"sqlite:///{self.daemon.database.name}"}
+        environ = {"DATABASE_URL": self.daemon.database_url}
         outcome = run_command(self.daemon.folder, "account", *argv, environ=environ)
         self.assertEqual((outcome.code, outcome.err), (0, ""), outcome)
 

@@ -207,7 +207,7 @@ class Api:
         while self.factory.protocols:
             for connection in list(self.factory.protocols):
                 connection.transport.abortConnection()
-            await deferLater(reactor, 0)  # type: ignore[arg-type]
+            await turn()
         await self.application.drain()
         self.scrypt.stop()
         await self.database.stop()
@@ -340,6 +340,11 @@ def session(answer: Mapping[str, Any]) -> Key:
     return Key(TokenKind.SESSION, answer["sessionToken"])
 
 
+async def turn() -> None:
+    """Let the reactor do what it has to do."""
+    await deferLater(reactor, 0)  # type: ignore[arg-type]
+
+
 class ApiCase(TestCase):
     """A test with a server of its own, made with ``options``."""
 
@@ -358,6 +363,11 @@ class ApiCase(TestCase):
         self.addCleanup(lambda: Deferred.fromCoroutine(api.stop()))
         await api.open_store()
         return api
+
+    async def all_gone(self) -> None:
+        """Wait until no client is connected."""
+        while self.api.factory.protocols:
+            await turn()
 
     def assertCode(self, reply: Reply, status: int, errno: int = 0, why: object = "") -> None:
         self.assertEqual(reply.code, (status, errno), f"{why} {reply.body!r}")

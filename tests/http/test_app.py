@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from twisted.internet.task import deferLater
 
 from fxa_auth import errors
 from fxa_auth.http.route import Answer, Call, Route, json_answer
 from fxa_auth.records import TokenKind
 from fxa_auth.store.database import DatabaseUnavailable
-from tests.http.server import EMAIL, PASSWORD, VERSION, Api, ApiCase, session
+from tests.http.server import EMAIL, PASSWORD, VERSION, Api, ApiCase, session, turn
 from tests.http.wire import Wire, request_bytes
 
 LOGIN = {"email": EMAIL, "authPW": PASSWORD}
-
-
-async def turn() -> None:
-    """Let the reactor do what it has to do."""
-    await deferLater(reactor, 0)  # type: ignore[arg-type]
 
 
 class RoutingTests(ApiCase):
@@ -223,10 +216,6 @@ class WorkshopCase(ApiCase):
     async def hang_up(self, wire: Wire) -> None:
         wire.hang_up()
         await self.all_gone()
-
-    async def all_gone(self) -> None:
-        while self.api.factory.protocols:
-            await turn()
 
 
 class BrokenTests(WorkshopCase):

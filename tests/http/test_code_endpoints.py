@@ -7,6 +7,7 @@ from typing import Any
 
 from fxa_auth.records import TokenKind
 from tests.http.server import CONTENT_SERVER, EMAIL, PASSWORD, ApiCase, Key, session
+from tests.http.wire import request_bytes
 
 NOBODY = "00" * 16
 OPTIONS = {"service": "sync", "redirectTo": "https://a.firefox.com/b?c#d", "resume": "x y"}
@@ -138,6 +139,12 @@ class LinkTests(ApiCase):
                     self.assertEqual((reply.status, reply.body), (302, b""), query)
                     self.assertEqual(reply.header("Location"), f"{CONTENT_SERVER}{path}?{query}")
                     self.assertEqual(reply.header("Content-Type"), None)
+
+    async def test_a_byte_that_no_url_may_hold_is_encoded_on_its_way(self) -> None:
+        target = f"/v1/verify_email?code={self.HEX}&uid={self.HEX}&utm=\udc85%20"
+        reply = await self.api.raw(request_bytes("GET", target, {}))
+        self.assertEqual(reply.status, 302)
+        self.assertTrue(reply.header("Location").endswith("&utm=%85%20"), reply.header("Location"))
 
     async def test_a_missing_parameter_is_108_in_the_order_of_the_table(self) -> None:
         for path, params in self.OWN.items():

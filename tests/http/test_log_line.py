@@ -71,7 +71,7 @@ class SummaryTests(ApiCase):
         wire = await self.api.connect()
         wire.send(b"POST /v1/get_random_bytes HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
         while b"100" not in wire.buffer:
-            await wire._more()
+            await wire.more()
         wire.buffer = b""
         self.api.clock.advance(0.125)
         wire.send(b"{}")

@@ -53,6 +53,7 @@ class ValueTests(SynchronousTestCase):
             "https://a\\b",
             "https://",
             "https:///x",
+            "https://.x",
             "https://x y",
             "",
         ):

@@ -9,12 +9,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol, wrapClientTLS
 from twisted.internet.ssl import CertificateOptions
-from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from fxa_auth.http.site import _IDLE_TIMEOUT_S, _LINGER_S, MAX_BODY
-from tests.http.server import EMAIL, PASSWORD, ApiCase
-from tests.http.wire import Reply, Wire, request_bytes
+from tests.http.server import EMAIL, PASSWORD, ApiCase, turn
+from tests.http.wire import Reply, StubbornWire, Wire, connect, request_bytes
 from tests.test_preverify import own_certificate
 
 BYTES = "/v1/get_random_bytes"
@@ -59,6 +58,7 @@ class SizeTests(SiteCase):
         exact, over = json_of_length(MAX_BODY), json_of_length(MAX_BODY + 1)
         self.assertCode(await self.api.raw(post({}, exact)), 200)
         await self.assertRefused(post({}, over), 413, 113)
+        await self.assertRefused(post({"Content-Length": "99999", "Expect": "100-continue"}), 413, 113)
         await self.assertRefused(chunked(exact), 411, 112)
         await self.assertRefused(chunked(over), 413, 113)
         await self.assertRefused(chunked(over[:9000], over[9000:]), 413, 113)
@@ -98,7 +98,7 @@ class SizeTests(SiteCase):
         wire = await self.api.connect()
         wire.send(post({"Expect": "100-continue", "Content-Length": "2"}))
         while b"\r\n\r\n" not in wire.buffer:
-            await wire._more()
+            await wire.more()
         self.assertEqual(wire.buffer, b"HTTP/1.1 100 Continue\r\n\r\n")
         wire.buffer = b""
         wire.send(b"{}")
@@ -142,22 +142,24 @@ class LingeringTests(SiteCase):
 
     async def test_who_never_stops_sending_is_cut_off(self) -> None:
         for head in (post({"Content-Length": str(10**9)}), post({"Transfer-Encoding": "chunked"}, b"ffffff\r\n")):
-            wire = await self.api.connect()
+            wire = await connect(self.api.port, StubbornWire)
             wire.send(head + b"x" * 20_000)
             self.assertCode(await wire.reply(), 413, 113)
-            connection = await self.only_connection()
             self.api.clock.advance(_LINGER_S - 1)
-            connection.dataReceived(b"x")
-            self.assertTrue(connection.connected)
+            for _ in range(5):
+                wire.send(b"x" * 1000)
+                await turn()
+            self.assertFalse(wire.is_closed)
             self.api.clock.advance(1)
-            while self.api.factory.protocols:
-                await deferLater(reactor, 0)  # type: ignore[arg-type]
-            wire.hang_up()
+            while not wire.is_closed:
+                wire.send(b"x" * 1000)
+                await turn()
+            await self.all_gone()
             self.assertEqual(self.api.clock.getDelayedCalls(), [])
 
     async def only_connection(self) -> Any:
         while len(self.api.factory.protocols) != 1:
-            await deferLater(reactor, 0)  # type: ignore[arg-type]
+            await turn()
         return next(iter(self.api.factory.protocols))
 
     async def test_who_is_silent_for_a_minute_is_cut_off(self) -> None:
@@ -174,7 +176,7 @@ class LingeringTests(SiteCase):
             await self.only_connection()
             while not wire.is_closed:
                 self.api.clock.advance(_IDLE_TIMEOUT_S / 4)
-                await deferLater(reactor, 0)  # type: ignore[arg-type]
+                await turn()
             self.assertEqual(wire.buffer, b"")
 
     async def test_over_tls_the_refusal_arrives_too(self) -> None:
@@ -327,7 +329,7 @@ class ConnectionTests(SiteCase):
         wire = await self.api.connect()
         for byte in post({}, b'{"a": 1}'):
             wire.send(bytes([byte]))
-            await deferLater(reactor, 0)  # type: ignore[arg-type]
+            await turn()
         self.assertCode(await wire.reply(), 200)
         wire.hang_up()
 
@@ -338,6 +340,5 @@ class ConnectionTests(SiteCase):
             if data:
                 await wire.reply()
             wire.hang_up()
-        while self.api.factory.protocols:
-            await deferLater(reactor, 0)  # type: ignore[arg-type]
+        await self.all_gone()
         self.assertEqual(self.api.clock.getDelayedCalls(), [])

@@ -14,8 +14,10 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 JSON_TYPE = "application/json; charset=utf-8"
 STANDING = {
@@ -128,23 +130,24 @@ class Wire(Protocol):
         assert "content-length" in headers, head
         length = 0 if is_head else int(headers["content-length"][0])
         while len(self.buffer) < length:
-            await self._more()
+            await self.more()
         body, self.buffer = self.buffer[:length], self.buffer[length:]
         return Reply(int(status), headers, body)
 
     async def rest(self) -> bytes:
         """What still comes until the connection ends."""
         while not self.is_closed:
-            await self._more()
+            await self.more()
         return self.buffer
 
     async def _until(self, mark: bytes) -> bytes:
         while mark not in self.buffer:
-            await self._more()
+            await self.more()
         found, _, self.buffer = self.buffer.partition(mark)
         return found
 
-    async def _more(self) -> None:
+    async def more(self) -> None:
+        """Wait until something has come, or the connection has ended."""
         if self.is_closed:
             raise ConnectionError(f"closed after {self.buffer!r}")
         self._waiting = Deferred()
@@ -164,9 +167,20 @@ class Wire(Protocol):
             waiting.callback(None)
 
 
-async def connect(port: int) -> Wire:
+@implementer(IHalfCloseableProtocol)
+class StubbornWire(Wire):
+    """A client that goes on sending when the server has said that it is done."""
+
+    def readConnectionLost(self) -> None:
+        """Nothing follows from it."""
+
+    def writeConnectionLost(self) -> None:
+        """Never happens."""
+
+
+async def connect(port: int, kind: type[Wire] = Wire) -> Wire:
     endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
-    wire: Wire = await connectProtocol(endpoint, Wire())
+    wire: Wire = await connectProtocol(endpoint, kind())
     return wire
 
 

@@ -246,11 +246,14 @@ class StartTests(PostgresCase):
 
     async def test_a_start_that_waits_for_another_daemon_can_be_interrupted(self) -> None:
         gate = Gate(self, self.url, MIGRATION_LOCK)
-        for interrupt in (PostgresDatabase.interrupt, lambda database: begun(database.stop())):
+        for by_stopping in (False, True):
             database = adapter(self, self.url)
             start = begun(database.start())
             await gate.waiting()
-            interrupt(database)
+            if by_stopping:
+                await database.stop()
+            else:
+                database.interrupt()
             await unavailable(self, start)
             administer(self.url, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'advisory'")
             await gate.waiting(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -50,6 +51,10 @@ class OutageCase(TestCase):
         """How many changes the database has kept."""
         number: int = administer(self.url, "SELECT count(*) FROM events")[0][0]
         return number
+
+    async def all_unavailable(self, calls: Sequence[Deferred[Any]]) -> None:
+        results: list[Any] = await DeferredList(calls, consumeErrors=True)
+        self.assertEqual({failure.type for _, failure in results}, {DatabaseUnavailable})
 
     async def one(self, database: PostgresDatabase) -> Any:
         return await database.query("SELECT 1 AS one", {})
@@ -178,9 +183,7 @@ class DownTests(OutageCase):
             database = await opened(self, url)
             self.server.kill()
             for _ in range(3):
-                calls = [begun(self.one(database)) for _ in range(300)]
-                results = await DeferredList(calls, consumeErrors=True)
-                self.assertEqual({result.type for _, result in results}, {DatabaseUnavailable})
+                await self.all_unavailable([begun(self.one(database)) for _ in range(300)])
             self.server.start()
             await self.serving_again(database)
 
@@ -190,8 +193,7 @@ class DownTests(OutageCase):
         calls = [begun(database.change([Gate.passing])) for _ in range(300)]
         await gate.waiting(2)
         self.server.kill()
-        results = await DeferredList(calls, consumeErrors=True)
-        self.assertEqual({result.type for _, result in results}, {DatabaseUnavailable})
+        await self.all_unavailable(calls)
         self.assertEqual(database.pending, 0)
 
     async def test_a_start_fails_and_may_be_repeated(self) -> None:
@@ -220,9 +222,7 @@ class FrozenTests(OutageCase):
 
     async def test_the_first_calls_fail_by_time_and_all_others_at_once(self) -> None:
         database = await self.frozen()
-        first = [begun(self.one(database)) for _ in range(20)]
-        results = await DeferredList(first, consumeErrors=True)
-        self.assertEqual({result.type for _, result in results}, {DatabaseUnavailable})
+        await self.all_unavailable([begun(self.one(database)) for _ in range(20)])
         before = self.attempts
         calls = [begun(self.one(database)) for _ in range(50)]
         self.assertEqual(sum(call.called for call in calls), 49, "one tries, the others are refused in the same turn")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from string import punctuation
 from typing import Any
+from urllib.parse import quote
 
 from fxa_auth.http.models import (
     CodeLink,
@@ -16,6 +18,9 @@ from fxa_auth.http.models import (
 from fxa_auth.http.route import Answer, Call, Handler, NoParams, Route, json_answer
 from fxa_auth.records import TokenKind
 from fxa_auth.verification import Verification
+
+_AS_SENT = punctuation
+"""Only bytes that no URL may hold are percent-encoded when a query is handed on."""
 
 
 class CodeRoutes:
@@ -63,7 +68,8 @@ class CodeRoutes:
 
     def _redirect(self, path: str) -> Handler:
         async def redirect(call: Call[Any]) -> Answer:
-            location = f"{self._content_server_url}{path}?{call.query}"
+            query = quote(call.query, safe=_AS_SENT, encoding="latin-1")
+            location = f"{self._content_server_url}{path}?{query}"
             return Answer(302, b"", None, {"Location": location})
 
         return redirect

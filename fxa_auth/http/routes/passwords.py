@@ -35,6 +35,7 @@ class PasswordRoutes:
 
     async def password_change_start(self, call: Call[PasswordChangeStart]) -> Answer:
         change = await self._credentials.start_change(call.params.email, call.params.old_auth_pw, call.client)
+        call.note(uid=change.uid.hex())
         return json_answer(
             {
                 "keyFetchToken": change.key_fetch_token.data.hex(),

@@ -1,0 +1,197 @@
+"""What only PostgreSQL can do to a daemon: be away when it starts, go away under it, and serve two daemons at once."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from shutil import copytree
+from typing import Any
+
+import psycopg2
+from twisted.trial.unittest import SynchronousTestCase
+
+from fxa_auth.store.postgres import MIGRATION_LOCK
+from tests.acceptance.daemon import Daemon, eventually
+from tests.acceptance.wire import Answer, Call, Token, Wire, credentials, new_email
+from tests.postgres import create_database, started_server
+
+QUICK = "[database]\nstatementTimeout = 1000\nlockTimeout = 1000\n"
+UNAVAILABLE = (503, 201)
+
+
+class OutageCase(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.server = started_server()
+        self.addCleanup(self.server.close)
+        self.daemon = a_daemon(self, create_database(self.server.url()))
+        self.wire = Wire(self.daemon)
+
+    def assertUnavailable(self, answer: Answer) -> None:
+        self.assertEqual(answer.outcome, UNAVAILABLE)
+        self.assertEqual(answer.headers["Retry-After"], str(answer.body["retryAfter"]))
+
+    def assertWithoutStore(self) -> None:
+        """The store is away: what needs it says so, and all else works."""
+        self.assertUnavailable(self.wire.post("/account/login", credentials(new_email())))
+        self.assertUnavailable(self.wire.post("/account/create", credentials(new_email())))
+        self.assertUnavailable(fetched(self.daemon, "/__heartbeat__"))
+        self.assertEqual(fetched(self.daemon, "/__lbheartbeat__").status, 200)
+        self.assertEqual(self.wire.post("/get_random_bytes", {}).status, 200)
+
+    def create(self) -> None:
+        self.assertEqual(self.wire.post("/account/create", credentials(new_email())).outcome, (200, 0))
+
+
+class StartTests(OutageCase):
+    def test_a_daemon_waits_for_its_database(self) -> None:
+        self.server.stop()
+        self.daemon.spawn()
+        eventually(lambda: self.daemon.entries(op="server.waits_for_database"), "a daemon that waits")
+        self.assertWithoutStore()
+        self.server.start()
+        eventually(self.daemon.is_healthy, "a daemon that serves")
+        self.create()
+
+    def test_a_daemon_that_waits_for_a_server_can_be_stopped(self) -> None:
+        self.server.freeze()
+        self.addCleanup(self.server.thaw)
+        self.daemon.spawn()
+        eventually(lambda: self.daemon.entries(op="server.waits_for_database"), "a daemon that waits")
+        self.assertEqual(self.daemon.stop(), 0)
+
+    def test_a_daemon_that_waits_for_the_upgrade_of_another_can_be_stopped(self) -> None:
+        other = psycopg2.connect(self.daemon.database_url)
+        self.addCleanup(other.close)
+        other.cursor().execute("SELECT pg_advisory_xact_lock(%s)", (MIGRATION_LOCK,))
+        self.daemon.spawn()
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'advisory'"
+        eventually(lambda: self.daemon.sql(waiting), "a daemon that waits")
+        self.assertEqual(self.daemon.stop(), 0)
+
+
+class RunningTests(OutageCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.daemon.start()
+
+    def test_it_outlives_every_kind_of_outage(self) -> None:
+        self.create()
+        for away, back in (
+            (self.server.stop, self.server.start),
+            (self.server.kill, self.server.start),
+            (self.server.freeze, self.server.thaw),
+        ):
+            away()
+            self.assertWithoutStore()
+            back()
+            eventually(self.daemon.is_healthy, f"a daemon that serves again after {away.__name__}")
+            self.create()
+
+    def test_no_acknowledged_create_is_lost(self) -> None:
+        acknowledged: dict[str, str] = {}
+        unexpected: list[object] = []
+        is_over = threading.Event()
+
+        def sign_up() -> None:
+            while not is_over.is_set():
+                email = new_email()
+                answer = self.wire.post("/account/create", credentials(email))
+                if answer.status == 200:
+                    acknowledged[email] = answer.body["uid"]
+                elif answer.outcome != UNAVAILABLE:
+                    unexpected.append(answer)
+
+        with ThreadPoolExecutor(4) as pool:
+            clients = [pool.submit(sign_up) for _ in range(4)]
+            try:
+                for end in (self.server.kill, self.server.stop, self.server.kill):
+                    wanted = len(acknowledged) + 10
+                    eventually(lambda: len(acknowledged) >= wanted or unexpected, "sign-ups")  # noqa: B023
+                    end()
+                    self.server.start()
+                wanted = len(acknowledged) + 10
+                eventually(lambda: len(acknowledged) >= wanted or unexpected, "sign-ups")
+            finally:
+                is_over.set()
+            for client in clients:
+                client.result()
+        self.assertEqual(unexpected, [])
+        for email, uid in acknowledged.items():
+            login = self.wire.post("/account/login", credentials(email))
+            self.assertEqual((login.outcome, login.body.get("uid")), ((200, 0), uid), email)
+
+
+class TwoDaemonsTests(SynchronousTestCase):
+    """Two processes, one database, the same keys."""
+
+    def setUp(self) -> None:
+        url = create_database()
+        first = a_daemon(self, url)
+        first.start()
+        second = a_daemon(self, url)
+        copytree(first.folder / "var", second.folder / "var")
+        second.start()
+        self.daemons = (first, second)
+        self.wires = [Wire(daemon) for daemon in self.daemons]
+        self.email = new_email()
+
+    def race(self, call: Call) -> list[Answer]:
+        """The answers to ten calls at each daemon, all at once."""
+        with ThreadPoolExecutor(2) as pool:
+            both = [pool.submit(wire.together, [call] * 10) for wire in self.wires]
+            return [answer for each in both for answer in each.result()]
+
+    def assertOneWins(self, answers: list[Answer], refusal: tuple[int, int]) -> Answer:
+        outcomes = sorted(answer.outcome for answer in answers)
+        self.assertEqual(outcomes, [(200, 0), *[refusal] * 19])
+        return next(answer for answer in answers if answer.status == 200)
+
+    def test_of_creates_of_one_address_one_wins(self) -> None:
+        for _ in range(5):
+            self.email = new_email()
+            call = Call("POST", "/account/create", credentials(self.email, preVerified=True))
+            winner = self.assertOneWins(self.race(call), (400, 101))
+            for wire in self.wires:
+                login = wire.post("/account/login", credentials(self.email))
+                self.assertEqual(login.body["uid"], winner.body["uid"])
+
+    def test_keys_are_handed_out_once(self) -> None:
+        self.wires[0].post("/account/create", credentials(self.email, preVerified=True))
+        for _ in range(5):
+            login = self.wires[1].post("/account/login?keys=true", credentials(self.email))
+            self.assertOneWins(
+                self.race(Call("GET", "/account/keys", None, Token.of(login, "keyFetchToken"))), (401, 110)
+            )
+
+    def test_a_password_is_changed_once(self) -> None:
+        self.wires[0].post("/account/create", credentials(self.email, preVerified=True))
+        body = {"email": self.email, "oldAuthPW": credentials(self.email)["authPW"]}
+        token = Token.of(self.wires[0].post("/password/change/start", body), "passwordChangeToken")
+        change = {"authPW": "11" * 32, "wrapKb": "00" * 32}
+        self.assertOneWins(self.race(Call("POST", "/password/change/finish", change, token)), (401, 110))
+
+    def test_what_one_has_done_the_other_knows(self) -> None:
+        created = self.wires[0].post("/account/create", credentials(self.email))
+        status = self.wires[1].get("/session/status", Token.of(created))
+        self.assertEqual(status.body, {"uid": created.body["uid"]})
+
+
+def a_daemon(case: SynchronousTestCase, database_url: str) -> Daemon:
+    """A daemon that is not started yet; it ends with the test."""
+    files = {"quick.toml": QUICK}
+    daemon = Daemon(files=files, environ={"CONFIG_FILES": "quick.toml"}, database_url=database_url)
+    case.addCleanup(daemon.close)
+    return daemon
+
+
+def fetched(daemon: Daemon, path: str) -> Answer:
+    """The answer to a GET outside /v1."""
+    connection = daemon.connect()
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        headers: Any = response.headers
+        return Answer(response.status, json.loads(response.read()), headers)
+    finally:
+        connection.close()
