@@ -79,7 +79,7 @@ class Administration:
             return False
         await self._store.change(self._store.accounts.unlock(account.uid))
         _log.info("account.unlocked", uid=account.uid.hex())
-        await self._customs.password_reset(account.normalized_email)
+        await self._customs.unlocked(account.normalized_email)
         return True
 
     async def sign_out(self, account: Account) -> tuple[int, int]:

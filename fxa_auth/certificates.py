@@ -15,7 +15,7 @@ from typing import Any
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-from . import errors
+from fxa_auth import errors
 
 KEY_BITS = 2048
 """Size of the server's own key; clients may bring smaller ones."""

@@ -148,7 +148,7 @@ class Credentials:
             )
         except DemandFailed:
             raise errors.invalid_token() from None
-        await self._customs.password_reset(emailaddress.normalize(token.email))
+        await self._customs.unlocked(emailaddress.normalize(token.email))
         return reset
 
     def forgot_status(self, token: Token) -> ForgotStatus:

@@ -16,6 +16,10 @@ RETRY_AFTER_S = 30
 """Seconds a client is asked to wait when nothing better is known."""
 
 
+_PHRASES = {413: "Request Entity Too Large"}
+"""Names of a status that later versions of Python have changed."""
+
+
 class ApiError(Exception):
     """An answer other than 200.
 
@@ -43,7 +47,7 @@ class ApiError(Exception):
         return {
             "code": self.status,
             "errno": self.errno,
-            "error": HTTPStatus(self.status).phrase,
+            "error": _PHRASES.get(self.status) or HTTPStatus(self.status).phrase,
             "message": self.message,
             "info": INFO_URL,
             **self.extras,

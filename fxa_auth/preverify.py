@@ -23,8 +23,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.web.http_headers import Headers
 
-from . import errors
-from .outgoing import answer_to
+from fxa_auth import errors
+from fxa_auth.outgoing import answer_to
 
 _log = Logger()
 

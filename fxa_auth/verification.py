@@ -100,7 +100,7 @@ class Verification:
             raise errors.invalid_verification_code()
         await self._store.change(self._store.accounts.unlock(uid))
         _log.info("account.unlocked", uid=uid.hex())
-        await self._customs.password_reset(account.normalized_email)
+        await self._customs.unlocked(account.normalized_email)
 
     async def _find(self, uid: bytes) -> Account:
         account = await self._store.accounts.by_uid(uid)

@@ -59,6 +59,9 @@ class ObedientCustoms:
     async def password_reset(self, email: str) -> None:
         self.calls.append(("password_reset", email))
 
+    async def unlocked(self, email: str) -> None:
+        self.calls.append(("unlocked", email))
+
 
 class ObedientStretcher:
     """A hash that costs nothing; while ``gate`` is set, hashing waits for it."""

@@ -42,6 +42,9 @@ class AttentiveCustoms:
         raise AssertionError("an operator gives no password")
 
     async def password_reset(self, email: str) -> None:
+        raise AssertionError("no password is reset here")
+
+    async def unlocked(self, email: str) -> None:
         self.forgotten.append(email)
 
 

@@ -172,7 +172,7 @@ class ForgotTests(DomainTestCase):
         self.assertEqual((reset.kind, await self.find(keys)), (TokenKind.ACCOUNT_RESET, None))
         self.assertEqual((await self.live(reset)).created_at_ms, self.now_ms)
         self.assertEqual(await self.events(), [])
-        self.assertEqual(self.customs.calls, [("password_reset", EMAIL.lower())], "unlocking clears the failed logins")
+        self.assertEqual(self.customs.calls, [("unlocked", EMAIL.lower())], "unlocking clears the failed logins")
 
     async def test_one_of_twenty_with_the_right_code_gets_a_reset_token(self) -> None:
         await self.create()

@@ -120,7 +120,7 @@ class UnlockCodeTests(DomainTestCase):
         await self.verification.verify_unlock_code(uid, code)
         account = await self.account()
         self.assertEqual((account.locked_at_ms, account.unlock_code), (None, None))
-        self.assertEqual(self.customs.calls, [("password_reset", EMAIL.lower())])
+        self.assertEqual(self.customs.calls, [("unlocked", EMAIL.lower())])
         await self.login()
         self.assertNotEqual(await self.lock(), code, "the next lock has a fresh code")
 

@@ -19,7 +19,10 @@ class Customs(Protocol):
         """Tell of a wrong password. True means that the account is to be locked."""
 
     async def password_reset(self, email: str) -> None:
-        """Tell that the account has a new password, which clears its failed logins."""
+        """Tell that the account was given a new password by mail: its failed logins no longer count, from anywhere."""
+
+    async def unlocked(self, email: str) -> None:
+        """Tell that the account was unlocked: its failed logins no longer count towards locking it."""
 
 
 class NoCustoms:
@@ -32,4 +35,7 @@ class NoCustoms:
         return False
 
     async def password_reset(self, email: str) -> None:
+        pass
+
+    async def unlocked(self, email: str) -> None:
         pass

@@ -16,8 +16,8 @@ from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from .. import errors
-from ..outgoing import answer_to
+from fxa_auth import errors
+from fxa_auth.outgoing import answer_to
 
 _log = Logger()
 
@@ -57,6 +57,10 @@ class RemoteCustoms:
 
     async def password_reset(self, email: str) -> None:
         await self._ask("passwordReset", {"email": email}, "passwordReset")
+
+    async def unlocked(self, email: str) -> None:
+        """A customs server has no word of its own for this; a password reset clears the same count, and more."""
+        await self._ask("passwordReset", {"email": email}, "unlocked")
 
     async def _ask(
         self, path: str, question: Mapping[str, str], action: str, flag: str | None = None

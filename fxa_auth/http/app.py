@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from fxa_auth import errors, hawk, language
 from fxa_auth.http.auth import Authenticator, Signed
 from fxa_auth.http.params import ModelReader, read_json, read_query
-from fxa_auth.http.route import Answer, Call, NoParams, Route, json_answer
+from fxa_auth.http.route import Answer, Call, NoParams, Route, error_answer
 from fxa_auth.http.site import Request
 from fxa_auth.records import Client
 from fxa_auth.store.database import DatabaseUnavailable
@@ -123,17 +123,18 @@ class Application:
         try:
             answer = await work
         except errors.ApiError as error:
-            answer = self._rendered(error)
+            answer = error_answer(error, self._development)
             failure = Failure() if error.status >= 500 else None
             request.note(errno=error.errno)
         except Exception as error:
             failure = Failure()
             is_outage = isinstance(error, DatabaseUnavailable)
             replacement = errors.service_unavailable() if is_outage else errors.unspecified(500, "Unspecified error")
-            answer = self._rendered(replacement)
+            answer = error_answer(replacement, self._development)
             request.note(errno=replacement.errno)
         if request.signed is not None and answer.content_type is not None:
-            header = request.signed.server_authorization(answer.content_type, answer.body)
+            payload = b"" if request.method == b"HEAD" else answer.body
+            header = request.signed.server_authorization(answer.content_type, payload)
             answer = Answer(
                 answer.status, answer.body, answer.content_type, {**answer.headers, "Server-Authorization": header}
             )
@@ -143,12 +144,6 @@ class Application:
         else:
             _log.failure("request.summary", failure, LogLevel.error, **summary)
         return answer
-
-    def _rendered(self, error: errors.ApiError) -> Answer:
-        body = error.body()
-        if self._development:
-            body["log"] = []
-        return json_answer(body, error.status, error.headers)
 
     async def _call(self, route: Route, request: Request) -> Answer:
         if route.path not in self._shedding.exempt and self._shedding.is_overloaded():
@@ -210,5 +205,5 @@ class Application:
         names = {field.name for field in fields(params)}
         noted = {name: getattr(params, name) for name in _NOTED_PARAMS if name in names and getattr(params, name)}
         if "redirect_to" in noted:
-            noted["redirectTo"] = noted.pop("redirect_to")
+            noted["redirectTo"] = re.split("[?#]", noted.pop("redirect_to"))[0]
         request.note(**noted)

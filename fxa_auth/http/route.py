@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
+from fxa_auth.errors import ApiError
 from fxa_auth.records import Client, Token, TokenKind
 
 JSON_TYPE = "application/json; charset=utf-8"
@@ -29,6 +30,14 @@ def json_answer(
     value: Mapping[str, Any] | list[Any], status: int = 200, headers: Mapping[str, str] | None = None
 ) -> Answer:
     return Answer(status, json.dumps(value, separators=(",", ":")).encode(), JSON_TYPE, headers or {})
+
+
+def error_answer(error: ApiError, development: bool) -> Answer:
+    """An error as clients see it; in development it has a ``log`` too, which clients of the original look for."""
+    body = error.body()
+    if development:
+        body["log"] = []
+    return json_answer(body, error.status, error.headers)
 
 
 @dataclass(frozen=True)

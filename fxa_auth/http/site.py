@@ -1,11 +1,12 @@
 """The site: what becomes a request, how large it may be, and the headers that stand on every answer.
 
-Klein never sees an OPTIONS request, a body that is too large, or bytes that are no HTTP at all; each of them is
-answered here in the protocol's form.
+OPTIONS requests, and bytes that are no HTTP at all, are answered here; a body that is too large is not read, but
+the request goes the way of all others and is refused there.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
 from io import BytesIO
 from typing import Any
@@ -22,7 +23,7 @@ from twisted.web.resource import IResource
 from fxa_auth import errors, language
 from fxa_auth.http.auth import Signed
 from fxa_auth.http.clientaddress import ClientAddress, chain
-from fxa_auth.http.route import Answer, json_answer
+from fxa_auth.http.route import Answer, error_answer
 
 _log = Logger()
 
@@ -103,7 +104,7 @@ class Request(server.Request):
         if self.method == b"OPTIONS":
             self._answer_at_once(Answer(200, b""))
         else:
-            self.path = _routable(self.path)
+            self.path = _routable(_without_origin(self.path))
             super().process()
 
     def _refuse_body(self) -> None:
@@ -170,6 +171,9 @@ class Request(server.Request):
             self.setHeader(field.encode(), value.encode())
         if answer.content_type is None:
             self.defaultContentType = b""
+        if self._site.is_stopping and self.channel is not None:
+            self.channel.persistent = False
+            self.setHeader(b"Connection", b"close")
         return answer.body
 
     def abort(self) -> None:
@@ -184,11 +188,16 @@ class Request(server.Request):
         return chain(forwarded_for, self._peer)
 
 
+def _without_origin(target: bytes) -> bytes:
+    """The path of a request target in absolute form, which every server has to take (RFC 9112 section 3.2.2)."""
+    return re.sub(rb"^https?://[^/]*/?", b"/", target, flags=re.IGNORECASE)
+
+
 def _routable(path: bytes) -> bytes:
     """A path as Klein can take it: it answers what is not UTF-8 by itself, in a form that is not ours, and sees no
-    difference between one slash at the beginning, two, and none."""
+    difference between one slash at the beginning, two, and none, or between a slash and an encoded one."""
     readable = unquote_to_bytes(path).decode("utf-8", "replace")
-    if not readable.startswith("/") or readable.startswith("//"):
+    if not readable.startswith("/") or readable.startswith("//") or b"%2f" in path.lower():
         readable = f"/./{readable}"
     return quote(readable).encode()
 
@@ -239,10 +248,8 @@ class Channel(http.HTTPChannel):
         self.requests.remove(request)
         self._networkProducer.resumeProducing()
         self.setTimeout(_LINGER_S)
-        if hasattr(self.transport, "loseWriteConnection"):
+        if not self.isSecure():  # TLS cannot close one direction only; there the client goes by the answer's length
             self.transport.loseWriteConnection()
-        else:
-            self.loseConnection()
 
     def headerReceived(self, line: bytes) -> bool:
         name, _, value = line.partition(b":")
@@ -260,24 +267,38 @@ class Channel(http.HTTPChannel):
     def _respondToBadRequestAndDisconnect(self) -> None:
         if self._is_discarding:
             return
-        answer = json_answer(errors.unspecified(400, "Bad Request").body(), 400, {"Connection": "close"})
-        lines = [b"HTTP/1.1 400 Bad Request"]
-        for name, value in answer_headers(answer, None, self.site.clock.seconds()).items():
+        error = errors.unspecified(400, "Bad Request")
+        answer = error_answer(error, self.site.development)
+        origin = self.requests[-1].header("Origin") if self.requests else None
+        lines = [b"HTTP/1.1 400 Bad Request", b"Connection: close"]
+        for name, value in answer_headers(answer, origin, self.site.clock.seconds()).items():
             lines.append(f"{name}: {value}".encode())
         self.transport.write(b"\r\n".join([*lines, b"", answer.body]))
         self.loseConnection()
-        _log.info("request.malformed", remoteAddressChain=[_host_of(self.getPeer())])
+        peer = _host_of(self.getPeer())
+        _log.info("request.malformed", code=error.status, errno=error.errno, remoteAddressChain=[peer])
 
 
 class Site(server.Site):
     """The listening end: makes channels, keeps no sessions and no access log."""
 
-    def __init__(self, resource: IResource, clock: IReactorTime, client_address: ClientAddress) -> None:
+    def __init__(
+        self, resource: IResource, clock: IReactorTime, client_address: ClientAddress, development: bool
+    ) -> None:
         super().__init__(resource, parsePOSTFormSubmission=False, timeout=_IDLE_TIMEOUT_S, reactor=clock)
         self.clock = clock
         self.client_address = client_address
+        self.development = development
         self.channels: set[Channel] = set()
+        self.is_stopping = False
         self._emptied: Deferred[None] | None = None
+
+    def begin_to_stop(self) -> None:
+        """Close each connection as soon as nothing is under way on it."""
+        self.is_stopping = True
+        for channel in list(self.channels):
+            if not channel.requests:
+                channel.loseConnection()
 
     async def close_connections(self) -> None:
         """End every connection, once all that was written to it is on its way."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import ipaddress
 import signal
 import ssl
 import tempfile
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -85,6 +88,32 @@ class StopTests(SynchronousTestCase):
 
     def test_ctrl_c_does_the_same(self) -> None:
         self.stop_during_logins(signal.SIGINT)
+
+    def test_clients_that_never_pause_do_not_delay_it(self) -> None:
+        daemon = started(self)
+        answered: list[int] = []
+
+        def ask_on_and_on() -> None:
+            connection = daemon.connect()
+            with contextlib.closing(connection), contextlib.suppress(OSError, http.client.HTTPException):
+                closing = False
+                while not closing:
+                    connection.request("GET", "/__heartbeat__")
+                    answer = connection.getresponse()
+                    answer.read()
+                    answered.append(answer.status)
+                    closing = answer.getheader("Connection") == "close"
+
+        clients = [threading.Thread(target=ask_on_and_on) for _ in range(4)]
+        for client in clients:
+            client.start()
+        eventually(lambda: len(answered) > 100, "a hundred answers")
+        self.assertEqual(daemon.stop(), 0)
+        for client in clients:
+            client.join()
+        self.assertEqual(set(answered), {200})
+        self.assertEqual(daemon.entries(op="server.stop_impatient"), [])
+        self.assertEqual(daemon.failures(), [])
 
     def test_a_waiting_reader_of_mail_does_not_delay_it(self) -> None:
         daemon = started(self)

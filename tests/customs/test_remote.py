@@ -102,6 +102,10 @@ class AnswerTests(RemoteCustomsCase):
             self.assertEqual(self.asked(), (b"POST", b"/base/failedLoginAttempt", expected))
         self.assertEqual(self.customs.failures, 0)
 
+    async def test_an_unlocking_is_told_as_a_password_reset(self) -> None:
+        await self.customs.unlocked(EMAIL)
+        self.assertEqual(self.asked(), (b"POST", b"/base/passwordReset", {"email": EMAIL}))
+
     async def test_a_password_reset_is_told(self) -> None:
         await self.customs.password_reset(EMAIL)
         self.assertEqual(self.asked(), (b"POST", b"/base/passwordReset", {"email": EMAIL}))

@@ -95,6 +95,9 @@ class ObedientCustoms:
     async def password_reset(self, email: str) -> None:
         self.marks.append(("password reset", email))
 
+    async def unlocked(self, email: str) -> None:
+        self.marks.append(("unlocked", email))
+
 
 class NobodyVouches:
     async def verify(self, token: str, email: str) -> None:
@@ -187,7 +190,7 @@ class Api:
             Shedding(is_overloaded),
             development,
         )
-        site = Site(self.application.klein.resource(), clock, ClientAddress(trust))
+        self.site = site = Site(self.application.klein.resource(), clock, ClientAddress(trust), development)
         self.factory = WrappingFactory(site)
 
     async def listen(self, tls: CertificateOptions | None = None) -> None:

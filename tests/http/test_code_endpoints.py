@@ -106,7 +106,7 @@ class UnlockTests(ApiCase):
         self.assertError(await self.verify(NOBODY), 400, 105)
         self.assertError(await self.verify(code, NOBODY), 400, 102)
         self.assertAnswer(await self.verify(code), {})
-        self.assertEqual(self.api.customs.marks[-1], ("password reset", EMAIL.lower()))
+        self.assertEqual(self.api.customs.marks[-1], ("unlocked", EMAIL.lower()))
         account = await self.api.account()
         self.assertEqual((account.locked_at_ms, account.unlock_code), (None, None))
         self.assertAnswer(await self.verify(NOBODY), {})

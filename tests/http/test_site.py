@@ -185,7 +185,19 @@ class LingeringTests(SiteCase):
         wire: Wire = await connectProtocol(wrapClientTLS(CertificateOptions(), tcp), Wire())
         wire.send(post({}, b"x" * 500_000))
         self.assertCode(await wire.reply(), 413, 113)
+        self.assertFalse(wire.is_closed)
+        api.clock.advance(_LINGER_S)
         self.assertEqual(await wire.rest(), b"")
+
+    async def test_over_tls_the_client_may_leave_first(self) -> None:
+        api = await self.serve(tls=own_certificate())
+        for _ in range(3):
+            tcp = TCP4ClientEndpoint(reactor, "127.0.0.1", api.port)
+            wire: Wire = await connectProtocol(wrapClientTLS(CertificateOptions(), tcp), Wire())
+            wire.send(post({"Content-Length": "20000"}))
+            self.assertCode(await wire.reply(), 413, 113)
+            wire.hang_up()
+        await self.all_gone()
 
 
 class MalformedTests(SiteCase):
@@ -236,13 +248,18 @@ class MalformedTests(SiteCase):
             ("CONNECT", "example.com:443", (404, 999)),
             ("TRACE", "/", (404, 999)),
             ("GET", "*", (404, 999)),
-            ("GET", "http://api.example.com/", (404, 999)),
+            ("GET", "http://api.example.com/", (200, 0)),
+            ("GET", "HTTPS://api.example.com", (200, 0)),
+            ("GET", "http:///v1/session/status", (401, 109)),
+            ("GET", "http://a//v1/session/status", (404, 999)),
             ("GET", "?", (404, 999)),
             ("GET", "#", (404, 999)),
             ("GET", "//", (404, 999)),
             ("GET", "//v1/session/status", (404, 999)),
             ("GET", "/%2Fv1/session/status", (404, 999)),
             ("GET", "v1/session/status", (404, 999)),
+            ("GET", "/v1/session%2Fstatus", (404, 999)),
+            ("GET", "/v1%2fsession/status", (404, 999)),
             ("GET", "/%76%31/session/status", (401, 109)),
             ("GET", "/..", (404, 999)),
             ("GET", "/./", (404, 999)),
@@ -294,6 +311,26 @@ class MalformedTests(SiteCase):
             wire.send(data)
             self.assertCode(await wire.reply(), 200)
             self.assertEqual(await wire.rest(), b"")
+
+
+class StoppingTests(SiteCase):
+    async def test_an_idle_connection_is_closed_at_once(self) -> None:
+        wire = await self.api.connect()
+        wire.send(request_bytes("GET", "/__lbheartbeat__", {}))
+        self.assertCode(await wire.reply(), 200)
+        self.api.site.begin_to_stop()
+        self.assertEqual(await wire.rest(), b"")
+
+    async def test_a_busy_one_after_its_answer(self) -> None:
+        wire = await self.api.connect()
+        wire.send(post({"Content-Length": "2"}, b"{", "/v1/get_random_bytes"))
+        while not any(channel.requests for channel in self.api.site.channels):
+            await turn()
+        self.api.site.begin_to_stop()
+        wire.send(b"}" + CLOSE)
+        reply = await wire.reply()
+        self.assertEqual((reply.status, reply.header("Connection")), (200, "close"))
+        self.assertEqual(await wire.rest(), b"")
 
 
 class ConnectionTests(SiteCase):
