@@ -11,6 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import emailaddress, errors, onepw
+from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, Letter, LinkOptions, MailKind, Token, TokenKind, Verifier
@@ -142,7 +143,7 @@ class Accounts:
         :raises ApiError: 102, 103, 114, 120, 121, 503/201
         """
         account, _ = await self._passwords.authenticate(email, auth_pw, "accountDestroy", client)
-        event = self._store.events.deleted(account.uid, self._domain, self._now_ms())
+        event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
         try:
             await self._store.change(self._store.accounts.delete(account, "password is unchanged"), event)
         except DemandFailed:
@@ -162,7 +163,7 @@ class Accounts:
             await self._passwords.lock(account)
 
     def _new_account(self, email: str, verifier: Verifier, verified: bool, client: Client) -> Account:
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._clock)
         return Account(
             uid=uuid.UUID(bytes=self._random(16), version=4).bytes,
             email=email,
@@ -180,7 +181,7 @@ class Accounts:
 
     def _sign_in(self, account: Account, wrap_kb: bytes, with_keys: bool) -> tuple[SignIn, list[Statement]]:
         """New tokens for an account whose password was just seen, and the steps that store them."""
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._clock)
         add = self._store.tokens.add
         session = derive(TokenKind.SESSION, self._random(DATA_LENGTH))
         steps = [add(session, account, now_ms, "password is unchanged")]
@@ -200,6 +201,3 @@ class Accounts:
         code, language = account.email_code, client.accept_language
         letter = Letter(MailKind.VERIFY, account.uid, account.email, code, None, options, language)
         return self._store.mails.queue(letter, account.created_at_ms)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.seconds() * 1000)

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import emailaddress
+from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.records import Account, Tally, TokenKind
 from fxa_auth.store import Store
@@ -54,7 +55,7 @@ class Administration:
         return account
 
     async def belongings(self, account: Account) -> Belongings:
-        now_ms = self._now_ms()
+        now_ms = time_ms(self._clock)
         tallies = await self._store.tokens.tally(account.uid)
         live = {
             kind: tally
@@ -65,7 +66,7 @@ class Administration:
 
     async def verify(self, account: Account) -> bool:
         """Mark the address as verified and record the event; False if it was so already, or the account has gone."""
-        event = self._store.events.verified(account.uid, account.email, account.locale, self._now_ms())
+        event = self._store.events.verified(account.uid, account.email, account.locale, time_ms(self._clock))
         try:
             await self._store.change(self._store.accounts.verify_email(account.uid, "email is unverified"), event)
         except DemandFailed:
@@ -93,13 +94,10 @@ class Administration:
 
     async def delete(self, account: Account) -> bool:
         """Remove the account and all that belongs to it, and record the event; False if it had gone already."""
-        event = self._store.events.deleted(account.uid, self._domain, self._now_ms())
+        event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
         try:
             await self._store.change(self._store.accounts.remove(account.uid, "account is there"), event)
         except DemandFailed:
             return False
         _log.info("event.delete", uid=account.uid.hex())
         return True
-
-    def _now_ms(self) -> int:
-        return int(self._clock.seconds() * 1000)

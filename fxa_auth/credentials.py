@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import emailaddress, errors, onepw
+from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Client, Letter, LinkOptions, MailKind, Token, TokenKind
@@ -68,7 +69,7 @@ class Credentials:
         account, wrap_kb = await self._passwords.authenticate(email, old_auth_pw, "passwordChange", client)
         key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
         bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, wrap_kb)
-        now_ms, add = self._now_ms(), self._store.tokens.add
+        now_ms, add = time_ms(self._clock), self._store.tokens.add
         try:
             await self._store.change(
                 add(key_fetch, account, now_ms, "password is unchanged", bundle),
@@ -102,8 +103,8 @@ class Credentials:
         """
         await self._customs.check(client.ip, emailaddress.normalize(email), "passwordForgotSendCode")
         account = await self._passwords.find_account(email)
-        token, pass_code, now_ms = self._mint(TokenKind.PASSWORD_FORGOT), self._random(PASS_CODE_LENGTH), self._now_ms()
-        language = client.accept_language
+        token, pass_code = self._mint(TokenKind.PASSWORD_FORGOT), self._random(PASS_CODE_LENGTH)
+        now_ms, language = time_ms(self._clock), client.accept_language
         letter = Letter(MailKind.RESET, account.uid, account.email, pass_code, token.data, options, language)
         try:
             await self._store.change(
@@ -125,7 +126,7 @@ class Credentials:
         pass_code, language = _pass_code(token), client.accept_language
         letter = Letter(MailKind.RESET, token.uid, token.email, pass_code, token.data, options, language)
         try:
-            await self._store.change(self._store.mails.queue(letter, self._now_ms(), "account is there"))
+            await self._store.change(self._store.mails.queue(letter, time_ms(self._clock), "account is there"))
         except DemandFailed:
             raise errors.invalid_token() from None
         self._mail_queued()
@@ -138,7 +139,7 @@ class Credentials:
         """
         if not hmac.compare_digest(code, _pass_code(token)):
             raise errors.invalid_verification_code(**await self._count_wrong_code(token))
-        reset, now_ms = self._mint(TokenKind.ACCOUNT_RESET), self._now_ms()
+        reset, now_ms = self._mint(TokenKind.ACCOUNT_RESET), time_ms(self._clock)
         try:
             await self._store.change(
                 self._store.tokens.consume(token, "token is there"),
@@ -152,7 +153,7 @@ class Credentials:
         return reset
 
     def forgot_status(self, token: Token) -> ForgotStatus:
-        ttl_s = self._lifetimes.seconds_left(TokenKind.PASSWORD_FORGOT, token.created_at_ms, self._now_ms())
+        ttl_s = self._lifetimes.seconds_left(TokenKind.PASSWORD_FORGOT, token.created_at_ms, time_ms(self._clock))
         return ForgotStatus(ttl_s, token.tries or 0)
 
     async def _count_wrong_code(self, token: Token) -> dict[str, int]:
@@ -171,7 +172,7 @@ class Credentials:
         try:
             await self._store.change(
                 self._store.tokens.consume(token, "token is there"),
-                accounts.set_verifier(uid, verifier, self._now_ms()),
+                accounts.set_verifier(uid, verifier, time_ms(self._clock)),
                 self._store.tokens.delete_all(uid),
                 *([accounts.unlock(uid)] if unlock else []),
             )
@@ -181,9 +182,6 @@ class Credentials:
 
     def _mint(self, kind: TokenKind) -> TokenKeys:
         return derive(kind, self._random(DATA_LENGTH))
-
-    def _now_ms(self) -> int:
-        return int(self._clock.seconds() * 1000)
 
 
 def _pass_code(token: Token) -> bytes:

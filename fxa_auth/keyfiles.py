@@ -17,7 +17,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from .certificates import SigningKey
+from fxa_auth.certificates import SigningKey
 
 _log = Logger()
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import emailaddress, errors, onepw
+from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.records import Account, Client, Verifier
 from fxa_auth.store import Store
@@ -103,7 +104,7 @@ class Passwords:
 
     async def lock(self, account: Account) -> None:
         """Lock the account with a fresh unlock code; no mail is sent until its owner asks."""
-        now_ms = int(self._clock.seconds() * 1000)
+        now_ms = time_ms(self._clock)
         await self._store.change(self._store.accounts.lock(account.uid, now_ms, self._random(16)))
         _log.info("account.locked", uid=account.uid.hex())
 

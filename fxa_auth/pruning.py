@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
+from fxa_auth.clock import time_ms
 from fxa_auth.periodic import Periodic
 from fxa_auth.records import TokenKind
 from fxa_auth.store import Store
@@ -86,7 +87,7 @@ class Pruning:
 
         :raises DemandFailed: another daemon holds the lease
         """
-        now_ms = int(self._clock.seconds() * 1000)
+        now_ms = time_ms(self._clock)
         claim = self._store.leases.claim(_LEASE, self._holder, now_ms, now_ms + LEASE_MS, "nobody else prunes")
         expired_before_ms = self._lifetimes.expired_before_ms(kind, now_ms)
         _, rows = await self._store.change(claim, self._store.tokens.prune(kind, expired_before_ms, BATCH))

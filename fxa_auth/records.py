@@ -127,11 +127,10 @@ class Letter:
 
 @dataclass(frozen=True)
 class QueuedMail:
-    """A letter waiting in the queue: ``id`` 16 bytes, ``attempts`` made so far, ``queued_at_ms`` ms."""
+    """A letter waiting in the queue: ``id`` 16 bytes, ``attempts`` made so far."""
 
     id: bytes
     letter: Letter
-    queued_at_ms: int
     attempts: int
 
 

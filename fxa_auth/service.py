@@ -97,7 +97,8 @@ class AuthService(Service):
         self._build_adapters(settings)
         self._lifetimes = Lifetimes(settings.token_lifetimes.by_kind)
         self._application = self._build_application(settings)
-        self._site = Site(self._application.klein.resource(), reactor, ClientAddress(settings.trust_proxies))
+        client_address = ClientAddress(settings.trust_proxies)
+        self._site = Site(self._application.klein.resource(), reactor, client_address, settings.development)
         self._tasks: list[Periodic | Pruning] = [Periodic(reactor, STAT_INTERVAL_S, "stat", self._log_stats)]
         if interval_ms := settings.database.prune_interval:
             self._tasks.append(Pruning(reactor, self._store, self._lifetimes, interval_ms / 1000, self._random))
@@ -289,6 +290,7 @@ class AuthService(Service):
             await self._starting
         if self._sink is not None:
             self._sink.stop()
+        self._site.begin_to_stop()
         await self._bounded(self._application.drain, "requests")
         await self._bounded(self._site.close_connections, "answers")
         for task in self._tasks:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from twisted.internet.interfaces import IReactorTime
 
 from fxa_auth import certificates, errors
+from fxa_auth.clock import time_ms
 from fxa_auth.records import Client, Token
 from fxa_auth.store import Store
 
@@ -39,7 +40,7 @@ class Signing:
             generation_ms=session.verifier_set_at_ms,
             last_auth_at_s=session.created_at_ms // 1000,
             uid=session.uid,
-            now_ms=int(self._clock.seconds() * 1000),
+            now_ms=time_ms(self._clock),
             duration_ms=duration_ms,
         )
         if session.locale is None and client.accept_language is not None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from fxa_auth.clock import time_ms
 from fxa_auth.config import Settings
 from fxa_auth.store import Store
 from fxa_auth.store.postgres import PostgresDatabase
@@ -41,7 +42,7 @@ class Storage:
         :raises UnusableDatabase: it must not be used as it is
         """
         await self.database.start()
-        now_ms = int(self._reactor.seconds() * 1000)
+        now_ms = time_ms(self._reactor)
         self.sealing_keys = await find_keys(self.database, self._key_places, os.environ, now_ms)
 
     def interrupt(self) -> None:

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import emailaddress, errors
+from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, Letter, LinkOptions, MailKind, Token
@@ -46,7 +47,7 @@ class Verification:
 
         :raises ApiError: 110 when the account has gone, 114
         """
-        is_recent = self._now_ms() - session.verifier_set_at_ms < self._resend_blackout_ms
+        is_recent = time_ms(self._clock) - session.verifier_set_at_ms < self._resend_blackout_ms
         if session.email_verified or is_recent:
             return
         await self._customs.check(client.ip, emailaddress.normalize(session.email), "recoveryEmailResendCode")
@@ -67,7 +68,7 @@ class Verification:
             return
         if not hmac.compare_digest(code, account.email_code):
             raise errors.invalid_verification_code()
-        event = self._store.events.verified(uid, account.email, account.locale, self._now_ms())
+        event = self._store.events.verified(uid, account.email, account.locale, time_ms(self._clock))
         try:
             await self._store.change(self._store.accounts.verify_email(uid, "email is unverified"), event)
         except DemandFailed:
@@ -109,12 +110,9 @@ class Verification:
         return account
 
     async def _queue(self, letter: Letter, gone: errors.ApiError) -> None:
-        mail = self._store.mails.queue(letter, self._now_ms(), "account is there")
+        mail = self._store.mails.queue(letter, time_ms(self._clock), "account is there")
         try:
             await self._store.change(mail)
         except DemandFailed:
             raise gone from None
         self._mail_queued()
-
-    def _now_ms(self) -> int:
-        return int(self._clock.seconds() * 1000)

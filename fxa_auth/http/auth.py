@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IReactorTime
 
 from fxa_auth import errors, hawk, tokens
+from fxa_auth.clock import time_ms
 from fxa_auth.publicurl import PublicUrl
 from fxa_auth.records import Token, TokenKind
 from fxa_auth.store import Store
@@ -79,7 +80,7 @@ class Authenticator:
         if not _TOKEN_ID.fullmatch(token_id):
             raise errors.invalid_token()
         token = await self._store.tokens.find(kind, tokens.hash_of_id(bytes.fromhex(token_id)))
-        now_ms = int(self._clock.seconds() * 1000)
+        now_ms = time_ms(self._clock)
         if token is None or self._lifetimes.is_expired(kind, token.created_at_ms, now_ms):
             raise errors.invalid_token()
         return token

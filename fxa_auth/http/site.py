@@ -21,6 +21,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource
 
 from fxa_auth import errors, language
+from fxa_auth.clock import time_ms
 from fxa_auth.http.auth import Signed
 from fxa_auth.http.clientaddress import ClientAddress, chain
 from fxa_auth.http.route import Answer, error_answer
@@ -100,7 +101,7 @@ class Request(server.Request):
             self.content.write(data)
 
     def process(self) -> None:
-        self.received_at_ms = int(self._site.clock.seconds() * 1000)
+        self.received_at_ms = time_ms(self._site.clock)
         if self.method == b"OPTIONS":
             self._answer_at_once(Answer(200, b""))
         else:

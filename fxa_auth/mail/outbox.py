@@ -1,6 +1,6 @@
 """The delivery loop: takes queued mails in turn, has them composed and sent, and tries again what failed.
 
-A mail leaves the queue only when a server has taken it over. It refuses to know where the queue is kept and what
+A mail leaves the queue only when a server has taken it over or refused it for good. It refuses to know where the queue is kept and what
 speaks SMTP: both come in by the constructor.
 """
 
@@ -19,9 +19,6 @@ from fxa_auth.records import Letter, QueuedMail
 
 _log = Logger()
 
-_BATCH = 20
-"""Mails asked of the queue at once."""
-
 
 class MailQueue(Protocol):
     """The queue as the loop sees it; ids are 16 bytes, times milliseconds since the epoch.
@@ -30,12 +27,12 @@ class MailQueue(Protocol):
     """
 
     async def due(self, now_ms: int, limit: int) -> Sequence[QueuedMail]:
-        """At most ``limit`` mails whose time has come, the longest due first."""
+        """At most ``limit`` mails whose time has come, the longest due first; empty only if there are none."""
 
     async def next_due_ms(self) -> int | None:
         """When the next mail's time comes, perhaps in the past; None when the queue is empty."""
 
-    async def delivered(self, mail_id: bytes) -> None:
+    async def remove(self, mail_id: bytes) -> None:
         """Forget the mail."""
 
     async def failed(self, mail_id: bytes, retry_at_ms: int) -> None:
@@ -46,8 +43,8 @@ class Outbox:
     """Delivers what is in the queue, one mail at a time, between ``start`` and ``stop``.
 
     ``send`` raises ``MailNotSent`` where a server did not take the message and has a time limit of its own. A mail
-    that failed is due again after ``retry_delay_ms``; the others go on, unless the server as a whole or the queue
-    failed: then everything rests for that time.
+    that failed is due again after ``retry_delay_ms``, and given up if it was refused for good; the others go on,
+    unless the server as a whole or the queue failed: then everything rests for that time.
     """
 
     def __init__(
@@ -68,7 +65,7 @@ class Outbox:
         self._woken = False
         self._sleep: Deferred[None] | None = None
         self._resting = False
-        self._sent_but_queued: set[bytes] = set()
+        self._done_but_queued: set[bytes] = set()
 
     def start(self) -> None:
         """Begin to deliver. Call it once."""
@@ -104,45 +101,37 @@ class Outbox:
 
     async def _deliver_due(self) -> bool:
         """Try every mail that is due. False: the server failed, trying others now is of no use."""
-        while mails := await self._queue.due(self._now_ms(), _BATCH):
-            for mail in mails:
-                if self._stopping:
-                    return True
-                if not await self._deliver(mail):
-                    return False
+        # One at a time: by the turn of the next its account may be gone, or another mail have taken its place.
+        while not self._stopping and (mails := await self._queue.due(self._now_ms(), 1)):
+            if not await self._deliver(mails[0]):
+                return False
         return True
 
     async def _deliver(self, mail: QueuedMail) -> bool:
         """Send one mail and tell the queue. False: the server failed."""
-        server_works = True
+        done = server_works = True
         try:
-            # The queue may have failed to forget a mail that went out.
-            if mail.id not in self._sent_but_queued:
+            # The queue may have failed to forget a mail that was sent or given up.
+            if mail.id not in self._done_but_queued:
                 await self._send(self._compose(mail.letter))
+                _log.info("mail.sent", **_about(mail))
         except MailNotSent as error:
-            server_works = not error.server_failed
-            self._log_deferred(mail, error)
+            done, server_works = error.for_good, not error.server_failed
+            fate = "mail.given_up" if error.for_good else "mail.deferred"
+            _log.warn(fate, **_about(mail), code=error.code, reason=_reason(mail, error))
         except Exception:
+            done = False
             _log.failure("mail.failed", **_about(mail))
+        if done:
+            await self._forget(mail.id)
         else:
-            await self._forget(mail)
-            return True
-        await self._queue.failed(mail.id, self._now_ms() + self._retry_delay_ms)
+            await self._queue.failed(mail.id, self._now_ms() + self._retry_delay_ms)
         return server_works
 
-    async def _forget(self, mail: QueuedMail) -> None:
-        if mail.id not in self._sent_but_queued:
-            _log.info("mail.sent", **_about(mail))
-        self._sent_but_queued.add(mail.id)
-        await self._queue.delivered(mail.id)
-        self._sent_but_queued.remove(mail.id)
-
-    def _log_deferred(self, mail: QueuedMail, error: MailNotSent) -> None:
-        # Content filters quote what they dislike: the link, most likely, or its beginning.
-        secrets = [mail.letter.code, mail.letter.token or mail.letter.code]
-        quotes_mail = any(secret.hex()[:8] in error.reason.lower() for secret in secrets)
-        reason = "(not shown: it quotes the mail)" if quotes_mail else error.reason
-        _log.warn("mail.deferred", **_about(mail), code=error.code, reason=reason)
+    async def _forget(self, mail_id: bytes) -> None:
+        self._done_but_queued.add(mail_id)
+        await self._queue.remove(mail_id)
+        self._done_but_queued.remove(mail_id)
 
     async def _sleep_until(self, due_ms: int | None) -> None:
         """Sleep until then, ``wake`` or ``stop``; None means no time."""
@@ -175,3 +164,11 @@ class Outbox:
 
 def _about(mail: QueuedMail) -> dict[str, Any]:
     return {"kind": mail.letter.kind.value, "uid": mail.letter.uid.hex(), "attempts": mail.attempts + 1}
+
+
+def _reason(mail: QueuedMail, error: MailNotSent) -> str:
+    """Why a mail was not sent, without its secrets."""
+    # Content filters quote what they dislike: the link, most likely, or its beginning.
+    secrets = [mail.letter.code, mail.letter.token or mail.letter.code]
+    quotes_mail = any(secret.hex()[:8] in error.reason.lower() for secret in secrets)
+    return "(not shown: it quotes the mail)" if quotes_mail else error.reason

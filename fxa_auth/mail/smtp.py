@@ -37,14 +37,18 @@ class MailNotSent(Exception):
 
     ``code`` is the SMTP reply code, None where there was no reply; ``reason`` says why in one line, mostly in the
     server's own words. ``server_failed`` tells that the server refused or broke off before it heard of this message,
-    so that any other message would have fared alike.
+    so that any other message would have fared alike. ``for_good`` tells that this message to this recipient was
+    refused, and will be the next time, too.
     """
 
-    def __init__(self, reason: str, code: int | None = None, server_failed: bool = False) -> None:
+    def __init__(
+        self, reason: str, code: int | None = None, server_failed: bool = False, for_good: bool = False
+    ) -> None:
         super().__init__(reason if code is None else f"{code} {reason}")
         self.reason = reason
         self.code = code
         self.server_failed = server_failed
+        self.for_good = for_good
 
 
 class SmtpSender:
@@ -70,11 +74,13 @@ class SmtpSender:
         """Return when the server has taken the message over and the connection is closed.
 
         Raises ``MailNotSent``, also when cancelled; for an address that is not ASCII it does so with code 553 and
-        without asking the server: SMTPUTF8 (RFC 6531) is not spoken here.
+        without asking the server: SMTPUTF8 (RFC 6531) is not spoken here. For a recipient that is for good; a sender
+        is a matter of settings.
         """
-        for address in (message.sender, message.recipient):
+        for address, for_good in ((message.sender, False), (message.recipient, True)):
             if not _PATH.fullmatch(address):
-                raise MailNotSent("address cannot be mailed to: not plain ASCII", _MAILBOX_NAME_NOT_ALLOWED)
+                reason = "address cannot be mailed to: not plain ASCII"
+                raise MailNotSent(reason, _MAILBOX_NAME_NOT_ALLOWED, for_good=for_good)
         dialogue = _Dialogue(message, self._user, self._password)
         connecting = connectProtocol(self._endpoint, dialogue)
 
@@ -117,12 +123,14 @@ class _Dialogue(smtp.ESMTPClient):
         self._message = message
         self._authenticating = False
         self._message_begun = False
+        self._sender_taken = False
         self._accepted = False
 
     def fail(self, reason: str, code: int | None = None) -> None:
         """Remember why the message was not sent; the first reason counts, and none once the server took it."""
         if not self._accepted and self.error is None:
-            self.error = MailNotSent(reason, code, server_failed=not self._message_begun)
+            refused_for_good = self._sender_taken and code is not None and 500 <= code <= 599
+            self.error = MailNotSent(reason, code, server_failed=not self._message_begun, for_good=refused_for_good)
 
     def break_off(self, reason: str) -> None:
         """End the connection at once, if there is one."""
@@ -166,6 +174,7 @@ class _Dialogue(smtp.ESMTPClient):
         self._say(b"MAIL FROM:<%s>" % self._message.sender.encode("ascii"), [250], self._sender_accepted)
 
     def _sender_accepted(self, code: int, resp: bytes) -> None:
+        self._sender_taken = True
         recipient = self._message.recipient.encode("ascii")
         self._say(b"RCPT TO:<%s>" % recipient, [250, 251], self._recipient_accepted)
 

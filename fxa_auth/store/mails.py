@@ -5,9 +5,16 @@ from __future__ import annotations
 import json
 import os
 
+from twisted.logger import Logger
+
 from fxa_auth.records import Letter, LinkOptions, MailKind, QueuedMail, Tally
-from fxa_auth.store.database import Database, Row, Statement
-from fxa_auth.store.seal import Seal
+from fxa_auth.store.database import Database, DatabaseUnavailable, Row, Statement
+from fxa_auth.store.seal import BrokenSeal, Seal
+
+_log = Logger()
+
+_UNREADABLE_PAUSE_MS = 24 * 60 * 60 * 1000
+"""How long a row that cannot be read is left alone: someone may bring back a key, or mend the row."""
 
 
 class MailTable:
@@ -28,13 +35,23 @@ class MailTable:
         return Statement(sql, {"id": mail_id, "uid": letter.uid, "letter": sealed, "now_ms": now_ms}, demand)
 
     async def due(self, now_ms: int, limit: int) -> list[QueuedMail]:
-        """Mails whose turn has come, the longest due first."""
+        """Mails whose turn has come, the longest due first; an empty list only if there are none.
+
+        Rows that cannot be read are logged, put off for a day and passed over.
+        """
         sql = (
-            "SELECT id, letter, queued_at_ms, attempts FROM mails WHERE due_at_ms <= :now_ms"
+            "SELECT id, letter, attempts FROM mails WHERE due_at_ms <= :now_ms"
             " ORDER BY due_at_ms, queued_at_ms LIMIT :limit"
         )
-        rows = await self._database.query(sql, {"now_ms": now_ms, "limit": limit})
-        return [self._mail(row) for row in rows]
+        mails: list[QueuedMail] = []
+        while not mails and (rows := await self._database.query(sql, {"now_ms": now_ms, "limit": limit})):
+            for row in rows:
+                mail = self._mail(row)
+                if mail is None:
+                    await self.failed(row["id"], now_ms + _UNREADABLE_PAUSE_MS)
+                else:
+                    mails.append(mail)
+        return mails
 
     async def next_due_ms(self) -> int | None:
         """When the next mail wants to be sent; None when the queue is empty."""
@@ -48,16 +65,25 @@ class MailTable:
         [row] = await self._database.query(sql, {"uid": uid})
         return Tally(row["mails"], row["oldest_at_ms"]) if row["mails"] else None
 
-    async def delivered(self, mail_id: bytes) -> None:
+    async def remove(self, mail_id: bytes) -> None:
         await self._database.change([Statement("DELETE FROM mails WHERE id = :id", {"id": mail_id})])
 
     async def failed(self, mail_id: bytes, retry_at_ms: int) -> None:
         sql = "UPDATE mails SET attempts = attempts + 1, due_at_ms = :retry_at_ms WHERE id = :id"
         await self._database.change([Statement(sql, {"id": mail_id, "retry_at_ms": retry_at_ms})])
 
-    def _mail(self, row: Row) -> QueuedMail:
-        letter = _from_json(self._seal.open(row["letter"], "mails", "letter", row["id"]))
-        return QueuedMail(row["id"], letter, row["queued_at_ms"], row["attempts"])
+    def _mail(self, row: Row) -> QueuedMail | None:
+        """The mail in a row; None, and a line in the log, if the row is damaged in whatever way."""
+        try:
+            letter = _from_json(self._seal.open(row["letter"], "mails", "letter", row["id"]))
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            # Other errors than a broken seal may quote the letter.
+            reason = str(error) if isinstance(error, BrokenSeal) else type(error).__name__
+            _log.error("mail.unreadable", id=row["id"].hex(), reason=reason)
+            return None
+        return QueuedMail(row["id"], letter, row["attempts"])
 
 
 def _to_json(letter: Letter) -> bytes:

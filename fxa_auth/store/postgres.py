@@ -17,6 +17,7 @@ from psycopg2 import extensions
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
+from fxa_auth.clock import time_ms
 from fxa_auth.shield import shielded
 from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement, UnusableDatabase
 from fxa_auth.store.pgconnection import Connection, Lost, Refused, first_line
@@ -269,7 +270,7 @@ class PostgresDatabase:
         """Apply the schema files that the database lacks, under a lock that all daemons know."""
         if not self._is_open:
             raise DatabaseUnavailable("interrupted")
-        now_ms = int(self._reactor.seconds() * 1000)
+        now_ms = time_ms(self._reactor)
         self._upgrading = connection
         try:
             await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", {})

@@ -34,7 +34,7 @@ class MemoryQueue:
 
     def add(self, name: str, due_ms: int = 0) -> None:
         letter = Letter(MailKind.RESET, b"\x01" * 16, f"{name}@example.com", b"\xc0" * 16, b"\xd0" * 32)
-        self.entries[name.encode()] = Entry(QueuedMail(name.encode(), letter, due_ms, 0), due_ms)
+        self.entries[name.encode()] = Entry(QueuedMail(name.encode(), letter, 0), due_ms)
 
     def check(self) -> None:
         self.asked += 1
@@ -50,7 +50,7 @@ class MemoryQueue:
         self.check()
         return min((entry.due_ms for entry in self.entries.values()), default=None)
 
-    async def delivered(self, mail_id: bytes) -> None:
+    async def remove(self, mail_id: bytes) -> None:
         self.check()
         if self.deaf:
             raise OSError("database is gone")
@@ -69,6 +69,7 @@ class OutboxTests(SynchronousTestCase):
         self.queue = MemoryQueue()
         self.error: Exception | None = None
         self.refused: set[str] = set()
+        self.refused_for_good: set[str] = set()
         self.in_hand: Deferred[None] | None = None
         self.tried: list[str] = []
         self.sent: list[str] = []
@@ -87,7 +88,9 @@ class OutboxTests(SynchronousTestCase):
         if self.error is not None:
             raise self.error
         if name in self.refused:
-            raise MailNotSent("no such user", 550)
+            raise MailNotSent("come back later", 451)
+        if name in self.refused_for_good:
+            raise MailNotSent("no such user", 550, for_good=True)
         self.sent.append(name)
 
     def start(self, *names: str) -> None:
@@ -161,6 +164,28 @@ class OutboxTests(SynchronousTestCase):
         self.assertEqual(self.sent, ["ann", "eve", "bob"])
         self.assertEqual(self.queue.entries, {})
 
+    def test_a_mail_refused_for_good_is_given_up_and_the_others_go_on(self) -> None:
+        self.refused = {"bob"}
+        self.start("bob")
+        self.refused_for_good, self.refused = self.refused, set()
+        self.queue.add("eve", due_ms=int(self.clock.seconds() + RETRY_DELAY_S) * 1000)
+        with capturedLogs() as events:
+            self.clock.advance(RETRY_DELAY_S)
+            self.clock.advance(10 * RETRY_DELAY_S)
+        self.assertEqual((self.tried, self.sent, self.queue.entries), (["bob", "bob", "eve"], ["eve"], {}))
+        told = [event for event in events if event["log_format"] == "mail.given_up"]
+        names = ("kind", "uid", "attempts", "code", "reason")
+        self.assertEqual(
+            [[event[name] for name in names] for event in told], [["reset", "01" * 16, 2, 550, "no such user"]]
+        )
+
+    def test_a_mail_taken_out_of_the_queue_while_another_is_in_hand_is_not_sent(self) -> None:
+        self.in_hand = Deferred()
+        self.start("ann", "bob", "eve")
+        del self.queue.entries[b"bob"]
+        self.in_hand.callback(None)
+        self.assertEqual(self.sent, ["ann", "eve"])
+
     def test_while_the_server_is_down_it_is_asked_once_in_each_retry_delay(self) -> None:
         self.error = MailNotSent("no connection", server_failed=True)
         self.start("ann", "bob", "eve")
@@ -211,6 +236,18 @@ class OutboxTests(SynchronousTestCase):
         self.clock.advance(RETRY_DELAY_S)
         self.assertEqual((self.sent, self.queue.entries), (["bob"], {}))
 
+    def test_a_mail_given_up_that_could_not_be_forgotten_is_not_tried_again(self) -> None:
+        self.queue.deaf = True
+        self.refused_for_good = {"bob"}
+        with capturedLogs() as events:
+            self.start("bob")
+            self.clock.advance(RETRY_DELAY_S)
+        self.assertEqual(len(self.flushLoggedErrors(OSError)), 2)
+        self.queue.deaf = False
+        self.clock.advance(RETRY_DELAY_S)
+        self.assertEqual((self.tried, self.queue.entries), (["bob"], {}))
+        self.assertEqual([event["log_format"] for event in events].count("mail.given_up"), 1)
+
     def test_stopping_lets_the_mail_in_hand_finish_and_begins_no_other(self) -> None:
         self.in_hand = Deferred()
         self.start("ann", "bob")
@@ -247,13 +284,14 @@ class OutboxTests(SynchronousTestCase):
         told = [{name: event[name] for name in ("log_format", "kind", "uid", "attempts")} for event in events]
         about = {"kind": "reset", "uid": "01" * 16, "attempts": 1}
         self.assertEqual(told, [{"log_format": "mail.sent", **about}, {"log_format": "mail.deferred", **about}])
-        self.assertEqual((events[1]["code"], events[1]["reason"]), (550, "no such user"))
+        self.assertEqual((events[1]["code"], events[1]["reason"]), (451, "come back later"))
 
     def test_the_log_repeats_no_link(self) -> None:
         for quoted in ("c0" * 16, "TOKEN=" + "D0" * 20, "token=" + "d0" * 5):
-            self.error = MailNotSent(f"blocked: https://example.com/?{quoted}", 554)
-            self.queue.add("bob")
-            with capturedLogs() as events:
-                Outbox(self.clock, self.queue, self.compose, self.send, RETRY_DELAY_S * 1000).start()
-            self.assertEqual(len(events), 1)
-            self.assertNotIn(quoted, repr(events))
+            for for_good in (False, True):
+                self.error = MailNotSent(f"blocked: https://example.com/?{quoted}", 554, for_good=for_good)
+                self.queue.add("bob")
+                with capturedLogs() as events:
+                    Outbox(self.clock, self.queue, self.compose, self.send, RETRY_DELAY_S * 1000).start()
+                self.assertEqual(len(events), 1)
+                self.assertNotIn(quoted, repr(events))

@@ -173,13 +173,14 @@ class DeliveryTests(SmtpTestCase):
 
     async def test_refusals_carry_the_servers_code_and_words(self) -> None:
         peer = await self.peer()
-        for to, code, text in (
-            ("busy", 451, "4.3.0 Come back later"),
-            ("nobody", 550, "5.1.1 No such?[31m user"),
-            ("spam", 554, "5.7.1 I do not like it"),
+        for to, code, text, for_good in (
+            ("busy", 451, "4.3.0 Come back later", False),
+            ("nobody", 550, "5.1.1 No such?[31m user", True),
+            ("spam", 554, "5.7.1 I do not like it", True),
         ):
             error = await self.refused(self.sender(peer.port), message(to=to))
             self.assertEqual((error.code, error.reason, error.server_failed), (code, text, False))
+            self.assertIs(error.for_good, for_good)
             self.assertEqual(str(error), f"{code} {text}")
 
     async def test_a_connection_lost_halfway_is_not_held_against_other_mails(self) -> None:
@@ -196,10 +197,33 @@ class DeliveryTests(SmtpTestCase):
     async def test_an_address_outside_ascii_is_refused_without_a_connection(self) -> None:
         port, heard = self.scripted(b"220 hello")
         for address in ("é@example.com", "bob@exämple.com", "a>b@example.com", "a b@example.com", "a\r\n@example.com"):
-            for mail in (Message("a@example.com", address, b""), Message(address, "a@example.com", b"")):
+            for mail, for_good in (
+                (Message("a@example.com", address, b""), True),
+                (Message(address, "a@example.com", b""), False),
+            ):
                 error = await self.refused(self.sender(port), mail)
-                self.assertEqual((error.code, error.server_failed), (553, False))
+                self.assertEqual((error.code, error.server_failed, error.for_good), (553, False, for_good))
         self.assertEqual(heard, [])
+
+    async def test_only_5xx_once_the_sender_is_accepted_is_for_good(self) -> None:
+        greeted, taken = [b"220 hi", b"250 x"], b"250 ok"
+        data = [b"354 go", *[b""] * 3]
+        for answers, for_good in (
+            ([b"554 go away"], False),
+            ([*greeted, b"550 not you"], False),
+            ([*greeted, b"451 later"], False),
+            ([*greeted, taken, b"550 no"], True),
+            ([*greeted, taken, b"450 later"], False),
+            ([*greeted, taken, b"CLOSE"], False),
+            ([*greeted, taken, b"oops"], False),
+            ([*greeted, taken, taken, b"554 no"], True),
+            ([*greeted, taken, taken, b"451 later"], False),
+            ([*greeted, taken, taken, *data, b"552 no"], True),
+            ([*greeted, taken, taken, *data, b"452 full"], False),
+        ):
+            port, _ = self.scripted(*answers, b"221 bye")
+            error = await self.refused(self.sender(port))
+            self.assertIs(error.for_good, for_good, answers)
 
 
 class IllBehavedServerTests(SmtpTestCase):
@@ -292,7 +316,7 @@ class AuthTests(SmtpTestCase):
         sender = self.sender(peer.port, user="secret-user", password=PASSWORD)
         with capturedLogs() as events:
             error = await self.refused(sender)
-        self.assertEqual((error.code, error.server_failed), (535, True))
+        self.assertEqual((error.code, error.server_failed, error.for_good), (535, True, False))
         self.assertNotIn(PASSWORD, repr(sender))
         self.assert_hidden(error, list(events))
 

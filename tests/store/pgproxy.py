@@ -36,6 +36,11 @@ class Proxy:
         )
         self.port: int = self._port.getHost().port
 
+    def forget_connections(self) -> None:
+        """From now on, nothing that is said on the connections there are gets through, and nobody is told."""
+        for client in self.open:
+            client.is_forgotten = True
+
     async def stop(self) -> None:
         await maybeDeferred(self._port.stopListening)
         for client in list(self.open):
@@ -50,6 +55,7 @@ class _Client(Protocol):
         self._unsent = b""
         self._server: _Server | None = None
         self.is_doomed = False
+        self.is_forgotten = False
 
     def connectionMade(self) -> None:
         self._proxy.connections += 1
@@ -63,6 +69,8 @@ class _Client(Protocol):
 
     def dataReceived(self, data: bytes) -> None:
         proxy = self._proxy
+        if self.is_forgotten:
+            return
         if proxy.tls is not None and data == _SSL_REQUEST:
             proxy.encrypted += 1
             self.transport.write(b"S")  # type: ignore[union-attr]

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.records import Letter, LinkOptions, MailKind, QueuedMail
+from fxa_auth.store import Store
+from fxa_auth.store.database import DatabaseUnavailable, Statement
+from fxa_auth.store.seal import Seal
 from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, a_letter, an_account
 
 NOW_MS = 1_700_000_100_000
+DAY_MS = 86_400_000
 
 
 class MailContract(DatabaseContract):
@@ -39,15 +47,15 @@ class MailContract(DatabaseContract):
         for letter in (plain, full, replace(plain, kind=MailKind.UNLOCK)):
             await self.queue(letter)
             [mail] = await self.due(NOW_MS)
-            self.assertEqual((mail.letter, mail.queued_at_ms, mail.attempts, len(mail.id)), (letter, NOW_MS, 0, 16))
-            await self.store.mails.delivered(mail.id)
+            self.assertEqual((mail.letter, mail.attempts, len(mail.id)), (letter, 0, 16))
+            await self.store.mails.remove(mail.id)
 
     async def test_the_longest_due_come_first_and_no_more_than_asked_for(self) -> None:
         for late_ms in (3, 1, 2, 5):
-            await self.queue(a_letter(self.account), NOW_MS + late_ms)
-        queued = [mail.queued_at_ms - NOW_MS for mail in await self.due(NOW_MS + 4)]
-        self.assertEqual(queued, [1, 2, 3])
-        self.assertEqual([mail.queued_at_ms - NOW_MS for mail in await self.due(NOW_MS + 4, limit=2)], [1, 2])
+            await self.queue(replace(a_letter(self.account), code=bytes([late_ms] * 16)), NOW_MS + late_ms)
+        for limit, expected in ((100, [1, 2, 3]), (2, [1, 2]), (1, [1])):
+            mails = await self.due(NOW_MS + 4, limit)
+            self.assertEqual([mail.letter.code[0] for mail in mails], expected)
 
     async def test_a_failed_mail_waits_for_its_next_turn(self) -> None:
         await self.queue(a_letter(self.account))
@@ -57,14 +65,14 @@ class MailContract(DatabaseContract):
         self.assertEqual(await self.due(NOW_MS + 30_000), [replace(mail, attempts=1)])
         self.assertEqual(await self.store.mails.next_due_ms(), NOW_MS + 30_000)
 
-    async def test_a_delivered_mail_is_gone(self) -> None:
+    async def test_a_removed_mail_is_gone(self) -> None:
         self.assertIsNone(await self.store.mails.next_due_ms())
         await self.queue(a_letter(self.account))
         await self.queue(a_letter(self.account), NOW_MS + 1)
         self.assertEqual(await self.store.mails.next_due_ms(), NOW_MS)
         first, second = await self.due(NOW_MS + 1)
-        await self.store.mails.delivered(first.id)
-        await self.store.mails.delivered(first.id)
+        await self.store.mails.remove(first.id)
+        await self.store.mails.remove(first.id)
         self.assertEqual(await self.due(NOW_MS + 1), [second])
         self.assertEqual(await self.store.mails.next_due_ms(), NOW_MS + 1)
 
@@ -73,6 +81,42 @@ class MailContract(DatabaseContract):
         await self.assertDemandFails("account is there", self.queue(letter))
         await self.store.change(self.store.mails.queue(letter, NOW_MS))
         self.assertEqual(await self.rows("mails"), [])
+
+    async def test_mails_that_cannot_be_read_are_put_off_for_a_day_and_the_others_come(self) -> None:
+        damages: list[Callable[[bytes], bytes]] = [
+            lambda mail_id: b"",
+            lambda mail_id: os.urandom(80),
+            lambda mail_id: self.seal.close(b"{}", "mails", "letter", os.urandom(16)),
+            lambda mail_id: self.seal.close(b"not JSON", "mails", "letter", mail_id),
+            lambda mail_id: self.seal.close(b"{}", "mails", "letter", mail_id),
+            lambda mail_id: self.seal.close(b'{"kind": "poem"}', "mails", "letter", mail_id),
+        ]
+        for _ in damages:
+            await self.queue(a_letter(self.account))
+        damaged = [mail.id for mail in await self.due(NOW_MS)]
+        for mail_id, damage in zip(damaged, damages, strict=True):
+            sql = "UPDATE mails SET letter = :letter WHERE id = :id"
+            await self.database.change([Statement(sql, {"id": mail_id, "letter": damage(mail_id)})])
+        letter = a_letter(self.account)
+        await self.queue(letter, NOW_MS + 1)
+
+        with capturedLogs() as events:
+            [mail] = await self.due(NOW_MS + 1, limit=1)
+        self.assertEqual(mail.letter, letter)
+        told = {(event["log_format"], event["log_level"], event["id"]) for event in events}
+        self.assertEqual(told, {("mail.unreadable", LogLevel.error, mail_id.hex()) for mail_id in damaged})
+
+        with capturedLogs() as events:
+            self.assertEqual(await self.due(NOW_MS + DAY_MS), [mail])
+        self.assertEqual(list(events), [])
+        await self.store.mails.remove(mail.id)
+        self.assertEqual(await self.store.mails.next_due_ms(), NOW_MS + 1 + DAY_MS)
+
+    async def test_without_the_sealing_keys_no_mail_is_held_to_be_unreadable(self) -> None:
+        await self.queue(a_letter(self.account))
+        sealed = Store(self.database, Seal())
+        await self.assertFailure(Deferred.fromCoroutine(sealed.mails.due(NOW_MS, 1)), DatabaseUnavailable)
+        self.assertEqual(len(await self.due(NOW_MS)), 1)
 
     async def test_letters_are_sealed(self) -> None:
         letter = replace(a_letter(self.account), token=b"\xd0" * 32)

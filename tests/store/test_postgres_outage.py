@@ -140,14 +140,14 @@ class RestartTests(OutageCase):
 class CutTests(OutageCase):
     """The connection breaks at a chosen point of the conversation."""
 
-    async def through(self, cut_at: bytes, is_heard: bool) -> PostgresDatabase:
+    async def through(self, cut_at: bytes = b"", is_heard: bool = False, **options: Any) -> PostgresDatabase:
         """An adapter over a proxy, whose first connection is cut at these words."""
         self.url = create_database(self.server.url())
         administer(self.url, "CREATE SEQUENCE attempts")
         proxy = self.proxy = Proxy(self.server.port)
         self.addCleanup(lambda: Deferred.fromCoroutine(proxy.stop()))
         port = {"host": "127.0.0.1", "port": str(proxy.port)}
-        database = await opened(self, self.server.url(self.name(), **port), pool_size=2)
+        database = await opened(self, self.server.url(self.name(), **port), **options)
         proxy.cut_at, proxy.is_heard = cut_at, is_heard
         return database
 
@@ -173,6 +173,13 @@ class CutTests(OutageCase):
         database = await self.through(cut_at=b"SELECT 1 AS one", is_heard=True)
         self.assertEqual(await self.one(database), ONE)
         self.assertEqual(self.proxy.cut_at, b"")
+
+    async def test_of_many_connections_that_died_in_silence_a_call_meets_one(self) -> None:
+        database = await self.through(statement_timeout_s=0.5)
+        await all_of([database.query("SELECT pg_sleep(0.05)", {}) for _ in range(4)])
+        self.assertEqual(len(self.proxy.open), 4)
+        self.proxy.forget_connections()
+        self.assertEqual(await self.one(database), ONE)
 
 
 class DownTests(OutageCase):
