@@ -7,9 +7,9 @@ stops accepting, lets the requests under way end, and only then takes the parts 
 from __future__ import annotations
 
 import atexit
+import errno
 import os
 import resource
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -71,6 +71,13 @@ DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
 
 
+_LISTEN_MENDS: dict[int | None, tuple[str, str]] = {
+    errno.EADDRINUSE: ("port", "end what uses it or name another port"),
+    errno.EACCES: ("port", "name a port above 1023, or start as root with --uid"),
+}
+_BAD_HOST = ("host", "name an address of this machine")
+
+
 class CannotStart(Exception):
     """Something that the operator has to mend; the text is one line that names the setting, its source and the mend."""
 
@@ -80,14 +87,19 @@ class Stopping(Exception):
 
 
 class AuthService(Service):
-    """The whole server as one Twisted service. ``console`` is where the dev profile tells its user what goes on."""
+    """The whole server as one Twisted service.
 
-    def __init__(self, loaded: Loaded, reactor: Any, console: TextIO) -> None:
+    ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
+    server cannot start.
+    """
+
+    def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
         self._loaded = loaded
         self._settings = settings = loaded.settings
         self._reactor = reactor
         self._console = console
-        self._ports: list[IListeningPort] = []
+        self._complain = complain
+        self._ports: dict[str, IListeningPort] = {}
         self._starting: Deferred[None] | None = None
         self._pause: Deferred[None] | None = None
         self._public_url = parse_public_url(settings.public_url)
@@ -109,7 +121,7 @@ class AuthService(Service):
         reactor = self._reactor
         self._storage = Storage(settings, reactor)
         self._store = self._storage.store
-        self._scrypt = ScryptPool(reactor, os.cpu_count() or 1, settings.scrypt.max_pending)
+        self._scrypt = ScryptPool(reactor, len(os.sched_getaffinity(0)), settings.scrypt.max_pending)
         self._lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self._sink = MailSink(reactor, self._console) if settings.development else None
         self._customs: Customs = NoCustoms()
@@ -134,14 +146,12 @@ class AuthService(Service):
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
         credentials = Credentials(store, passwords, customs, lifetimes, self._random, clock, mail_queued)
         self._signing = Signing(store, clock, domain)
-        pages = data_dir("templates") / "pages"
+        page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         routes: list[Route] = [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
             *CodeRoutes(verification, settings.content_server.url).table(),
             *PasswordRoutes(credentials).table(),
-            *SigningRoutes(
-                self._signing, (pages / "sign_in.html").read_bytes(), (pages / "provision.html").read_bytes()
-            ).table(),
+            *SigningRoutes(self._signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
         return Application(
@@ -180,12 +190,12 @@ class AuthService(Service):
             else:
                 listening = self._reactor.listenSSL(port, factory, tls, interface=host)
         except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", None) or error.socketError
-            raise CannotStart(
-                f"{setting}.port = {port} ({self._source(f'{setting}.port')}): cannot listen on {host}:{port}"
-                f" ({reason}); end what uses it or name another port"
-            ) from None
-        self._ports.append(listening)
+            fault = error.socketError
+            reason = getattr(fault, "strerror", None) or fault
+            member, mend = _LISTEN_MENDS.get(getattr(fault, "errno", None), _BAD_HOST)
+            problem = f"cannot listen on {_place(host, port)} ({reason}); {mend}"
+            raise CannotStart(self._loaded.complaint(f"{setting}.{member}", problem)) from None
+        self._ports[setting] = listening
 
     def startService(self) -> None:
         super().startService()
@@ -215,10 +225,10 @@ class AuthService(Service):
             try:
                 return await self._storage.open()
             except (DatabaseUnavailable, UnusableDatabase) as error:
-                if isinstance(error, UnusableDatabase) or not database.is_postgres:
-                    raise CannotStart(
-                        f"database.url = {database.shown_url} ({self._source('database.url')}): {error}"
-                    ) from error
+                if isinstance(error, UnusableDatabase):
+                    raise CannotStart(self._loaded.complaint(error.setting, error)) from error
+                if not database.is_postgres:
+                    raise CannotStart(self._loaded.complaint("database.url", error)) from error
                 pause_s = next(pauses_s, LONGEST_PAUSE_S)
                 _log.warn("server.waits_for_database", reason=str(error), pauseSeconds=pause_s)
                 self._pause = Deferred(lambda _: None)
@@ -235,40 +245,39 @@ class AuthService(Service):
             if keyfiles.exists(secret):
                 return keyfiles.load(secret, public)
             if await self._store.accounts.is_any():
-                raise CannotStart(
-                    f"secretKeyFile = {secret} ({self._source('secretKeyFile')}): is not there, but the store holds "
-                    "accounts whose certificates it signed; restore it from a backup, or point the setting at it"
+                problem = (
+                    "is not there, but the store holds accounts whose certificates it signed; restore it from a "
+                    "backup, or point the setting at it"
                 )
+                raise CannotStart(self._loaded.complaint("secretKeyFile", problem))
             return await deferToThreadPool(
                 self._reactor, self._reactor.getThreadPool(), keyfiles.create, secret, public
             )
         except keyfiles.KeyFileError as error:
-            raise CannotStart(str(error)) from error
+            raise CannotStart(self._loaded.complaint(error.setting, error)) from error
 
     def _give_up(self, failure: Failure) -> None:
         """End the process with a status other than 0, which twistd by itself would not."""
         if failure.check(Stopping):
             return
         if failure.check(CannotStart):
-            _log.critical("server.cannot_start", reason=str(failure.value))
-            print(f"fxa-auth: {failure.value}", file=sys.__stderr__, flush=True)
+            self._complain(str(failure.value))
         else:
             _log.failure("server.cannot_start", failure)
         atexit.register(os._exit, 1)
         self._reactor.stop()
 
     def _announce(self) -> None:
-        hosts: list[Any] = [port.getHost() for port in self._ports]
-        places = [f"{host.host}:{host.port}" for host in hosts]
-        _log.info("server.listening", addresses=places, profile=self._settings.env)
+        hosts: dict[str, Any] = {setting: port.getHost() for setting, port in self._ports.items()}
+        places = {setting: _place(host.host, host.port) for setting, host in hosts.items()}
+        _log.info("server.listening", addresses=list(places.values()), profile=self._settings.env)
         if self._sink is None:
             return
         scheme = "https" if self._settings.use_https else "http"
-        api, sink, helper = places
         for line in (
             f"fxa-auth ({self._settings.env} profile): not for real accounts",
-            f"  API           {scheme}://{api}  (public URL {self._settings.public_url})",
-            f"  mailed links  http://{helper}/mail/<local part>  (SMTP sink on {sink})",
+            f"  API           {scheme}://{places["listen"]}  (public URL {self._settings.public_url})",
+            f"  mailed links  http://{places["smtp.api"]}/mail/<local part>  (SMTP sink on {places["smtp"]})",
             f"  accounts      {self._settings.database.shown_url}",
             "  Ctrl-C stops it.",
         ):
@@ -281,7 +290,7 @@ class AuthService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        for port in self._ports:
+        for port in self._ports.values():
             await _maybe(port.stopListening())
         if self._pause is not None and not self._pause.called:
             self._pause.callback(None)
@@ -324,8 +333,9 @@ class AuthService(Service):
         if isinstance(self._customs, RemoteCustoms):
             _log.info("stat", stat="customs", failures=self._customs.failures)
 
-    def _source(self, setting: str) -> str:
-        return self._loaded.sources[setting]
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _maybe(result: Any) -> None:

@@ -23,6 +23,7 @@ from fxa_auth.http.params import ModelReader, read_json, read_query
 from fxa_auth.http.route import Answer, Call, NoParams, Route, error_answer
 from fxa_auth.http.site import Request
 from fxa_auth.records import Client
+from fxa_auth.shield import shielded
 from fxa_auth.store.database import DatabaseUnavailable
 
 _log = Logger()
@@ -60,7 +61,7 @@ class Application:
         self._shedding = shedding
         self._development = development
         self._gone = re.compile(re.escape(base_path) + r"/v0(?:/.*)?")
-        self._running: set[Deferred[None]] = set()
+        self._running: set[Deferred[bytes]] = set()
         self._drained: Deferred[None] | None = None
         self.klein = Klein()
         self.klein.url_map.merge_slashes = False
@@ -95,27 +96,23 @@ class Application:
 
     def _shielded(self, request: Request, work: Awaitable[Answer]) -> Deferred[bytes]:
         """A Deferred for Klein to cancel when the client hangs up, while the work goes on to its end."""
-        waiting: Deferred[bytes] = Deferred(canceller=lambda _: None)
 
-        async def run() -> None:
-            answer = await work
-            body = request.respond(answer)
-            if not waiting.called:
-                waiting.callback(body)
+        async def run() -> bytes:
+            return request.respond(await work)
 
-        running = Deferred.fromCoroutine(run())
-        self._running.add(running)
-
-        def ended(result: object) -> None:
+        def ended(result: bytes | Failure) -> bytes:
             self._running.discard(running)
+            if self._drained is not None and not self._running and not self._drained.called:
+                self._drained.callback(None)
             if isinstance(result, Failure):
                 _log.failure("request.broken", result)
                 request.abort()
-            if self._drained is not None and not self._running and not self._drained.called:
-                self._drained.callback(None)
+                return b""
+            return result
 
-        running.addBoth(ended)
-        return waiting
+        running = Deferred.fromCoroutine(run())
+        self._running.add(running)
+        return shielded(running.addBoth(ended))
 
     async def _answer(self, request: Request, work: Awaitable[Answer]) -> Answer:
         """Await the answer, or render the error that came instead; then write the request's log line."""

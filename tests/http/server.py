@@ -57,7 +57,7 @@ NOW_S = 1_430_000_000.25
 EMAIL = "Jane@Example.org"
 PASSWORD = "ab" * 32
 CONTENT_SERVER = "https://content.example.com"
-PAGES = (b"<!doctype html><p>sign in", b"<!doctype html><p>provision")
+PAGE = b"<!doctype html><p>what this is"
 VERSION = Version("1.36.0", "c0ffee" * 6 + "cafe", "https://example.com/source", "7")
 LIFETIMES_MS = {
     TokenKind.ACCOUNT_RESET: 15 * 60_000,
@@ -178,7 +178,7 @@ class Api:
             *AccountRoutes(accounts, Sessions(store), development).table(),
             *CodeRoutes(verification, CONTENT_SERVER).table(),
             *PasswordRoutes(credentials).table(),
-            *SigningRoutes(self.signing, *PAGES).table(),
+            *SigningRoutes(self.signing, PAGE).table(),
             *OperationsRoutes(VERSION, store.ping, os.urandom).table(),
             *more_routes,
         ]

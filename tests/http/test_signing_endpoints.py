@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicNumbers
 
-from tests.http.server import EMAIL, NOW_S, PAGES, ApiCase, session, signing_key
+from tests.http.server import EMAIL, NOW_S, PAGE, ApiCase, session, signing_key
 
 PATH = "/v1/certificate/sign"
 DAY_MS = 86_400_000
@@ -115,9 +115,9 @@ class DocumentTests(ApiCase):
 
     async def test_the_two_pages_are_where_the_document_says(self) -> None:
         document = (await self.api.get("/.well-known/browserid")).json
-        for name, page in zip(("authentication", "provisioning"), PAGES, strict=True):
+        for name in ("authentication", "provisioning"):
             reply = await self.api.get(document[name])
-            self.assertEqual((reply.status, reply.body), (200, page))
+            self.assertEqual((reply.status, reply.body), (200, PAGE))
             self.assertEqual(reply.header("Content-Type"), "text/html; charset=utf-8")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fxa_auth.http.models import CertificateSign
-from fxa_auth.http.route import HTML_TYPE, Answer, Call, Handler, NoParams, Route, json_answer
+from fxa_auth.http.route import HTML_TYPE, Answer, Call, NoParams, Route, json_answer
 from fxa_auth.records import TokenKind
 from fxa_auth.signing import Signing
 
@@ -12,12 +12,11 @@ _PROVISION = "/.well-known/browserid/provision.html"
 
 
 class SigningRoutes:
-    """The two pages are HTML in UTF-8; the support document names them."""
+    """``page`` is HTML in UTF-8, shown at the two addresses that the support document has to name."""
 
-    def __init__(self, signing: Signing, sign_in_page: bytes, provision_page: bytes) -> None:
+    def __init__(self, signing: Signing, page: bytes) -> None:
         self._signing = signing
-        self._sign_in_page = sign_in_page
-        self._provision_page = provision_page
+        self._page = page
 
     def table(self) -> list[Route]:
         session = TokenKind.SESSION
@@ -25,8 +24,8 @@ class SigningRoutes:
             Route("POST", "/v1/certificate/sign", self.certificate_sign, CertificateSign, session, payload=True),
             Route("GET", "/.well-known/browserid", self.support_document, moves=False),
             Route("GET", "/.well-known/public-keys", self.public_keys, moves=False),
-            Route("GET", _SIGN_IN, _page(self._sign_in_page), moves=False),
-            Route("GET", _PROVISION, _page(self._provision_page), moves=False),
+            Route("GET", _SIGN_IN, self.about, moves=False),
+            Route("GET", _PROVISION, self.about, moves=False),
         ]
 
     async def certificate_sign(self, call: Call[CertificateSign]) -> Answer:
@@ -46,9 +45,5 @@ class SigningRoutes:
     async def public_keys(self, call: Call[NoParams]) -> Answer:
         return json_answer({"keys": [self._signing.signing_key().jwk()]})
 
-
-def _page(html: bytes) -> Handler:
-    async def show(call: Call[NoParams]) -> Answer:
-        return Answer(200, html, HTML_TYPE)
-
-    return show
+    async def about(self, call: Call[NoParams]) -> Answer:
+        return Answer(200, self._page, HTML_TYPE)
