@@ -1,7 +1,7 @@
 """The delivery loop: takes queued mails in turn, has them composed and sent, and tries again what failed.
 
-A mail leaves the queue only when a server has taken it over or refused it for good. It refuses to know where the queue is kept and what
-speaks SMTP: both come in by the constructor.
+A mail leaves the queue only when a server has taken it over, or refused it for good. The loop refuses to know where
+the queue is kept and what speaks SMTP: both come in by the constructor.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Outbox:
 
     async def _deliver_due(self) -> bool:
         """Try every mail that is due. False: the server failed, trying others now is of no use."""
-        # One at a time: by the turn of the next its account may be gone, or another mail have taken its place.
-        while not self._stopping and (mails := await self._queue.due(self._now_ms(), 1)):
+        # One at a time: by the turn of the next its account may be gone, and the mail with it.
+        while (mails := await self._queue.due(self._now_ms(), 1)) and not self._stopping:
             if not await self._deliver(mails[0]):
                 return False
         return True
@@ -117,8 +117,11 @@ class Outbox:
                 _log.info("mail.sent", **_about(mail))
         except MailNotSent as error:
             done, server_works = error.for_good, not error.server_failed
-            fate = "mail.given_up" if error.for_good else "mail.deferred"
-            _log.warn(fate, **_about(mail), code=error.code, reason=_reason(mail, error))
+            about = {**_about(mail), "code": error.code, "reason": _reason(mail, error)}
+            if error.for_good:
+                _log.warn("mail.given_up", **about)
+            else:
+                _log.warn("mail.deferred", **about)
         except Exception:
             done = False
             _log.failure("mail.failed", **_about(mail))

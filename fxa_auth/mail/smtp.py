@@ -129,8 +129,8 @@ class _Dialogue(smtp.ESMTPClient):
     def fail(self, reason: str, code: int | None = None) -> None:
         """Remember why the message was not sent; the first reason counts, and none once the server took it."""
         if not self._accepted and self.error is None:
-            refused_for_good = self._sender_taken and code is not None and 500 <= code <= 599
-            self.error = MailNotSent(reason, code, server_failed=not self._message_begun, for_good=refused_for_good)
+            for_good = self._sender_taken and _is_about_the_mailbox(code, reason)
+            self.error = MailNotSent(reason, code, server_failed=not self._message_begun, for_good=for_good)
 
     def break_off(self, reason: str) -> None:
         """End the connection at once, if there is one."""
@@ -196,6 +196,12 @@ class _Dialogue(smtp.ESMTPClient):
 
     def _refused(self, code: int, resp: bytes) -> None:
         self.sendError(smtp.SMTPDeliveryError(code, resp))
+
+
+def _is_about_the_mailbox(code: int | None, reason: str) -> bool:
+    """Whether a refusal says that there is no such mailbox. One for reasons of policy (5.7 of RFC 3463) may be mended by
+    the operator of either server, and so may every other."""
+    return code in (550, 551, 553) and not reason.startswith("5.7.")
 
 
 def stuffed(content: bytes) -> bytes:

@@ -259,6 +259,20 @@ class OutboxTests(SynchronousTestCase):
         self.outbox.wake()
         self.assertEqual((self.tried, self.clock.getDelayedCalls()), (["ann"], []))
 
+    def test_stopping_while_the_queue_is_asked_begins_no_mail(self) -> None:
+        answer: Deferred[list[QueuedMail]] = Deferred()
+
+        async def due(now_ms: int, limit: int) -> list[QueuedMail]:
+            return await answer
+
+        self.queue.add("bob")
+        self.queue.due = due  # type: ignore[method-assign]
+        self.start()
+        stopped = self.stop()
+        answer.callback([self.queue.entries[b"bob"].mail])
+        self.successResultOf(stopped)
+        self.assertEqual(self.tried, [])
+
     def test_stopping_ends_every_kind_of_sleep(self) -> None:
         self.start()
         self.successResultOf(self.stop())

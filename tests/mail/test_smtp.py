@@ -176,7 +176,7 @@ class DeliveryTests(SmtpTestCase):
         for to, code, text, for_good in (
             ("busy", 451, "4.3.0 Come back later", False),
             ("nobody", 550, "5.1.1 No such?[31m user", True),
-            ("spam", 554, "5.7.1 I do not like it", True),
+            ("spam", 554, "5.7.1 I do not like it", False),
         ):
             error = await self.refused(self.sender(peer.port), message(to=to))
             self.assertEqual((error.code, error.reason, error.server_failed), (code, text, False))
@@ -205,7 +205,7 @@ class DeliveryTests(SmtpTestCase):
                 self.assertEqual((error.code, error.server_failed, error.for_good), (553, False, for_good))
         self.assertEqual(heard, [])
 
-    async def test_only_5xx_once_the_sender_is_accepted_is_for_good(self) -> None:
+    async def test_only_a_mailbox_that_does_not_exist_is_for_good(self) -> None:
         greeted, taken = [b"220 hi", b"250 x"], b"250 ok"
         data = [b"354 go", *[b""] * 3]
         for answers, for_good in (
@@ -213,12 +213,18 @@ class DeliveryTests(SmtpTestCase):
             ([*greeted, b"550 not you"], False),
             ([*greeted, b"451 later"], False),
             ([*greeted, taken, b"550 no"], True),
+            ([*greeted, taken, b"550 5.1.1 no such user"], True),
+            ([*greeted, taken, b"553 5.1.2 no such domain"], True),
+            ([*greeted, taken, b"550 5.7.1 relaying denied"], False),
+            ([*greeted, taken, b"530 5.7.0 authenticate first"], False),
+            ([*greeted, taken, b"554 relay access denied"], False),
             ([*greeted, taken, b"450 later"], False),
             ([*greeted, taken, b"CLOSE"], False),
             ([*greeted, taken, b"oops"], False),
-            ([*greeted, taken, taken, b"554 no"], True),
+            ([*greeted, taken, taken, b"554 no"], False),
             ([*greeted, taken, taken, b"451 later"], False),
-            ([*greeted, taken, taken, *data, b"552 no"], True),
+            ([*greeted, taken, taken, *data, b"550 no such user"], True),
+            ([*greeted, taken, taken, *data, b"552 no"], False),
             ([*greeted, taken, taken, *data, b"452 full"], False),
         ):
             port, _ = self.scripted(*answers, b"221 bye")

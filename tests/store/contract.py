@@ -68,8 +68,8 @@ class OnSqliteFile:
         """A place for files of this test's own; nothing is there yet."""
         return Path(self.mktemp()).absolute()
 
-    async def open(self, path: Path | None) -> SqliteDatabase:
-        database = SqliteDatabase(reactor, reactor, path)  # type: ignore[arg-type]
+    async def open(self, path: Path | None, clock: Any = reactor) -> SqliteDatabase:
+        database = SqliteDatabase(reactor, clock, path)  # type: ignore[arg-type]
         self.addCleanup(lambda: Deferred.fromCoroutine(database.stop()))
         await database.start()
         return database

@@ -47,7 +47,8 @@ class SealingKeyTests(OnSqliteFile, TestCase):
         """The one line by which the database is refused."""
         error = await self.assertFailure(Deferred.fromCoroutine(self.find()), UnusableDatabase)
         self.assertEqual(len(str(error).splitlines()), 1)
-        self.assertTrue(str(error).startswith("sealingKeys: "), error)
+        self.assertEqual(error.setting, "sealingKeys")
+        self.assertFalse(str(error).startswith("sealingKeys"), "whoever tells it names the setting, with its source")
         self.assertIn(str(self.key_path), str(error))
         return str(error)
 
@@ -103,6 +104,7 @@ class SealingKeyTests(OnSqliteFile, TestCase):
         self.assertIn(wanted, complaint)
         self.assertIn(key_id(OTHER_KEY).hex(), complaint)
         self.assertNotIn(OTHER_KEY.hex(), complaint)
+        self.assertIn(f"put it in place of {self.key_path}, or name it first in sealingKeys", complaint)
         self.assertEqual(await self.recorded(), [wanted])
 
     async def test_a_missing_key_is_asked_for_by_name_and_not_made_anew(self) -> None:
@@ -159,6 +161,20 @@ class SealingKeyTests(OnSqliteFile, TestCase):
         self.assertEqual(await self.recorded(), [key_id(old).hex(), key_id(KEY).hex()])
         complaint = await self.complaint()
         self.assertIn(key_id(KEY).hex(), complaint, "the old key alone no longer opens everything")
+        self.assertIn("name it in sealingKeys, behind the others", complaint)
+
+    async def test_to_follow_the_complaint_about_another_key_leaves_that_one_unrecorded(self) -> None:
+        """Were the other key first, it would become the newest, and other daemons could not read what it seals."""
+        right = await self.find()
+        wanted = key_id(right).hex()
+        places, environ = [str(self.key_path), "env:OTHER"], {"OTHER": OTHER_KEY.hex()}
+        self.assertEqual(await find_keys(self.database, places[:1], environ, NOW_MS), [right])
+        error = await self.assertFailure(
+            Deferred.fromCoroutine(find_keys(self.database, places[1:], environ, NOW_MS)), UnusableDatabase
+        )
+        self.assertIn("in place of env:OTHER, or name it first in sealingKeys", str(error))
+        self.assertEqual(await find_keys(self.database, places, environ, NOW_MS), [right, OTHER_KEY])
+        self.assertEqual(await self.recorded(), [wanted])
 
     async def test_a_key_written_by_another_in_the_last_moment_is_used(self) -> None:
         """The other daemon's file appears after this one has looked for it."""

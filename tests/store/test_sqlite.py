@@ -6,13 +6,16 @@ import base64
 import os
 import sqlite3
 import threading
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.records import TokenKind
+from fxa_auth.store import Store
 from fxa_auth.store import sqlite as sqlite_module
 from fxa_auth.store.database import DatabaseUnavailable, Statement
 from fxa_auth.store.sqlite import SqliteDatabase
@@ -201,17 +204,58 @@ class SqliteFileTests(OnSqliteFile, PortContract, TestCase):
             self.assertEqual(await outcomes(calls), {"done": 1, "it is there": 19}, round_)
 
     async def test_while_another_process_writes_reads_go_on_and_changes_wait_only_so_long(self) -> None:
-        self.patch(sqlite_module, "BUSY_TIMEOUT_S", 0.05)
-        impatient = await self.open(self.path)
-        await impatient.change([insert("before")])
+        await self.database.change([insert("before")])
         writer = sqlite3.connect(self.path, isolation_level=None)
         self.addCleanup(writer.close)
         writer.execute("BEGIN IMMEDIATE")
-        await self.assertFailure(Deferred.fromCoroutine(impatient.change([insert("a")])), DatabaseUnavailable)
-        self.assertEqual(len(await impatient.point("SELECT * FROM events", {})), 1)
-        self.assertEqual(len(await impatient.query("SELECT * FROM events", {})), 1)
+        impatience = self.patch(sqlite_module, "BUSY_TIMEOUT_S", 0.05)
+        await self.assertFailure(Deferred.fromCoroutine(self.database.change([insert("a")])), DatabaseUnavailable)
+        impatience.restore()
+        self.assertEqual(len(await self.database.point("SELECT * FROM events", {})), 1)
+        self.assertEqual(len(await self.database.query("SELECT * FROM events", {})), 1)
         writer.execute("ROLLBACK")
-        await impatient.change([insert("a")])
+        await self.database.change([insert("a")])
+
+    async def test_what_waited_too_long_for_its_turn_fails_without_touching_the_file(self) -> None:
+        """Many changes behind another process's lock fail together, and a sign of life behind them is not held up."""
+        clock, all_queued = Clock(), threading.Event()
+        database = await self.open(self.path, clock)
+        run = sqlite_module._in_transaction
+
+        def slow(*arguments: Any) -> Any:
+            all_queued.wait()
+            clock.advance(sqlite_module.BUSY_TIMEOUT_S)
+            return run(*arguments)
+
+        self.patch(sqlite_module, "_in_transaction", slow)
+        first = Deferred.fromCoroutine(database.change([insert("first")]))
+        behind = [Deferred.fromCoroutine(database.change([insert(str(number))])) for number in range(20)]
+        behind.append(Deferred.fromCoroutine(Store(database, self.seal).ping()))  # type: ignore[arg-type]
+        all_queued.set()
+        self.assertEqual(await first, [[]])
+        for call in behind:
+            error = await self.assertFailure(call, DatabaseUnavailable)
+            self.assertEqual(str(error), "the database is busy")
+        self.assertEqual(await self.names(), ["first"])
+        await database.change([insert("later")])
+
+    async def test_of_the_time_for_another_process_the_wait_for_its_turn_is_taken_off(self) -> None:
+        clock, all_queued = Clock(), threading.Event()
+        database = await self.open(self.path, clock)
+        run, waits_ms = sqlite_module._in_transaction, []
+
+        def slow(writer: sqlite3.Connection, *arguments: Any) -> Any:
+            all_queued.wait()
+            waits_ms.append(writer.execute("PRAGMA busy_timeout").fetchone()[0])
+            clock.advance(2)
+            return run(writer, *arguments)
+
+        self.patch(sqlite_module, "_in_transaction", slow)
+        calls = [Deferred.fromCoroutine(database.change([insert(name)])) for name in "abc"]
+        all_queued.set()
+        for call in calls:
+            await call
+        self.assertEqual(waits_ms, [5000, 3000, 1000])
 
     async def test_a_change_waits_for_another_process_to_finish(self) -> None:
         writer = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
@@ -235,10 +279,24 @@ class SqliteFileTests(OnSqliteFile, PortContract, TestCase):
         folder.mkdir()
         text, nothing = folder / "text", folder / "text" / "auth.sqlite"
         text.write_text("this is no database, but it is long enough to look like one" * 20)
-        for path in (folder, text, nothing):
+        for path, mend in (
+            (folder, "name a file, not a folder"),
+            (text, "restore a backup, or name another file"),
+            (nothing, "create or mend its folder, or name another file"),
+            (Path("/proc/nope/auth.sqlite"), "create or mend its folder, or name another file"),
+        ):
             error = await self.assertFailure(Deferred.fromCoroutine(self.open(path)), DatabaseUnavailable)
             self.assertIn(str(path), str(error))
+            self.assertTrue(str(error).endswith(f": {mend}"), error)
             self.assertEqual(len(str(error).splitlines()), 1)
+
+    async def test_a_file_that_another_process_holds_when_it_is_opened_is_named(self) -> None:
+        writer = sqlite3.connect(self.path, isolation_level=None)
+        self.addCleanup(writer.close)
+        writer.execute("BEGIN IMMEDIATE")
+        self.patch(sqlite_module, "BUSY_TIMEOUT_S", 0.05)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.open(self.path)), DatabaseUnavailable)
+        self.assertEqual(str(error), f"cannot open {self.path} (database is locked): end what uses it")
 
     async def test_a_file_that_is_damaged_under_way_is_not_available(self) -> None:
         await self.database.change([insert("a")])
