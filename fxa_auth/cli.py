@@ -1,4 +1,4 @@
-"""The command ``fxa-auth``: what an operator asks of the settings without starting the server.
+"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, a demo.
 
 Each command adds its own parser and names the function that runs it; a new one is a function more in ``COMMANDS``.
 """

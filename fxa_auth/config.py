@@ -22,7 +22,6 @@ import msgspec
 from fxa_auth.records import TokenKind
 
 Profile = Literal["dev", "test", "stage", "prod"]
-PROFILES: tuple[str, ...] = get_args(Profile)
 DEV_PROFILES = ("dev", "test")
 DEFAULT_PROFILE: Profile = "prod"
 DEFAULT_DATABASE_URL = "sqlite:///var/fxa-auth.sqlite"
@@ -493,6 +492,11 @@ class Loaded:
 
     settings: Settings
     sources: Mapping[str, str]
+
+    def complaint(self, name: str, problem: object) -> str:
+        """One line about a setting: its name, value and source, and the problem, which says what mends it."""
+        declared = _BY_NAME[name]
+        return f"{name} = {declared.shown(declared.value_in(self.settings))} ({self.sources[name]}): {problem}"
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,13 @@ _FOLDER_MODE = 0o700
 
 
 class KeyFileError(Exception):
-    """A key file cannot be used; the message is one line with the setting's name, the path and the mend."""
+    """A key file cannot be used; the text is one line that says why and what to do.
+
+    ``setting`` is the name of the setting that names the file, ``path`` the file.
+    """
 
     def __init__(self, setting: str, path: Path, problem: str) -> None:
-        super().__init__(f"{setting} {path}: {problem}")
+        super().__init__(problem)
         self.setting = setting
         self.path = path
 
@@ -93,7 +96,7 @@ def _restore_public(key: SigningKey, path: Path) -> None:
     try:
         _write("publicKeyFile", path, key.browserid_public_key(), _PUBLIC_MODE)
     except KeyFileError as error:
-        _log.warn("keyfiles.public_not_written", reason=str(error))
+        _log.warn("keyfiles.public_not_written", publicKeyFile=str(path), reason=str(error))
     else:
         _log.info("keyfiles.public_restored", publicKeyFile=str(path))
 

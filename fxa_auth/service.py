@@ -181,7 +181,7 @@ class AuthService(Service):
                 self._listen("smtp", smtp.host, smtp.port, self._sink.smtp_factory())
                 self._listen("smtp.api", smtp.api.host, smtp.api.port, self._sink.site())
         except TlsFileError as error:
-            raise CannotStart(str(error)) from None
+            raise CannotStart(self._loaded.complaint(error.setting, error)) from None
 
     def _listen(self, setting: str, host: str, port: int, factory: Any, tls: CertificateOptions | None = None) -> None:
         try:
@@ -276,8 +276,8 @@ class AuthService(Service):
         scheme = "https" if self._settings.use_https else "http"
         for line in (
             f"fxa-auth ({self._settings.env} profile): not for real accounts",
-            f"  API           {scheme}://{places["listen"]}  (public URL {self._settings.public_url})",
-            f"  mailed links  http://{places["smtp.api"]}/mail/<local part>  (SMTP sink on {places["smtp"]})",
+            f"  API           {scheme}://{places['listen']}  (public URL {self._settings.public_url})",
+            f"  mailed links  http://{places['smtp.api']}/mail/<local part>  (SMTP sink on {places['smtp']})",
             f"  accounts      {self._settings.database.shown_url}",
             "  Ctrl-C stops it.",
         ):

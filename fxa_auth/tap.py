@@ -6,11 +6,13 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, ClassVar
 
 from twisted.application.service import IService, MultiService
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import ILogObserver
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
 from twisted.python.components import Componentized
 
@@ -18,6 +20,8 @@ from fxa_auth.config import ConfigError, Settings
 from fxa_auth.configfiles import load_settings
 from fxa_auth.log import Observer, twistd_flags, twistd_observer
 from fxa_auth.service import AuthService, CannotStart
+
+_log = Logger()
 
 
 class Options(usage.Options):
@@ -52,10 +56,14 @@ class Options(usage.Options):
 class _Daemon(MultiService):
     """The server as an application of twistd: logs as twistd was told to, and says in one line why it cannot start."""
 
-    def __init__(self, observer: Observer | None, in_foreground: bool) -> None:
+    def __init__(
+        self, observer: Observer | None, complain: Callable[[str], None], in_foreground: bool, pid_file: str | None
+    ) -> None:
         super().__init__()
         self._observer = observer
+        self._complain = complain
         self._in_foreground = in_foreground
+        self._pid_file = pid_file
 
     def setServiceParent(self, parent: Componentized) -> None:
         if self._observer is not None:
@@ -66,9 +74,11 @@ class _Daemon(MultiService):
         try:
             super().privilegedStartService()
         except CannotStart as error:
+            self._complain(str(error))
             if not self._in_foreground:
                 raise  # twistd tells it to whoever waits for the daemon, which a SystemExit would leave waiting
-            print(f"fxa-auth: {error}", file=sys.__stderr__, flush=True)
+            if self._pid_file:
+                Path(self._pid_file).unlink(missing_ok=True)  # twistd does so for every error but a SystemExit
             raise SystemExit(1) from None
 
 
@@ -77,8 +87,18 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor
 
     flags = twistd_flags(sys.argv) if options.parent is None else options.parent
-    daemon = _Daemon(twistd_observer(flags, options.settings.log.level), bool(flags["nodaemon"] or flags.get("debug")))
-    AuthService(options.loaded, reactor, sys.stdout).setServiceParent(daemon)
+    in_foreground = bool(flags["nodaemon"] or flags.get("debug"))
+    log_is_on_stderr = in_foreground and not flags.get("logfile") and not flags.get("syslog")
+
+    def complain(reason: str) -> None:
+        """Say on stderr, in one plain line, why the server cannot start; a log that goes elsewhere has it too."""
+        if not log_is_on_stderr:
+            _log.critical("server.cannot_start", reason=reason)
+        print(f"fxa-auth: {reason}", file=sys.__stderr__, flush=True)
+
+    observer = twistd_observer(flags, options.settings.log.level)
+    daemon = _Daemon(observer, complain, in_foreground, flags.get("pidfile"))
+    AuthService(options.loaded, reactor, sys.stdout, complain).setServiceParent(daemon)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     return daemon
 

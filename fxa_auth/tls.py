@@ -13,7 +13,11 @@ from twisted.internet.ssl import CertificateOptions
 
 
 class TlsFileError(Exception):
-    """A file that can't be used; the text is one line that names setting, path and mend."""
+    """The file that ``setting`` names can't be used; the text is one line that says why and what to do."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        super().__init__(problem)
+        self.setting = setting
 
 
 def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
@@ -25,18 +29,18 @@ def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
     try:
         key: Any = load_pem_private_key(key_text, None)
     except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it is under a pass phrase
-        complaint = f"keyPath: {key_path} holds no private key in PEM, or one under a pass phrase; name one without"
-        raise TlsFileError(complaint) from None
+        problem = "holds no private key in PEM, or one under a pass phrase; name one without"
+        raise TlsFileError("keyPath", problem) from None
     try:
         chain: Any = load_pem_x509_certificates(chain_text)
     except ValueError:
-        raise TlsFileError(f"certPath: {cert_path} holds no certificate in PEM; name one") from None
+        raise TlsFileError("certPath", "holds no certificate in PEM; name one that does") from None
     # Twisted passes these on to pyOpenSSL, which wants them as they are; its annotations name older types.
     options = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:])
     try:
         options.getContext().check_privatekey()
     except (SSL.Error, TypeError):  # TypeError: a kind of key that TLS has no use for
-        raise TlsFileError(f"certPath: {cert_path} does not belong to the key in {key_path}; name its own") from None
+        raise TlsFileError("certPath", f"does not belong to the key in {key_path}; name its own") from None
     return options
 
 
@@ -44,4 +48,4 @@ def _read(setting: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise TlsFileError(f"{setting}: cannot read {path} ({error.strerror}); name a readable PEM file") from None
+        raise TlsFileError(setting, f"cannot be read ({error.strerror}); name a readable PEM file") from None

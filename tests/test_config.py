@@ -6,7 +6,7 @@ import ast
 import datetime
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 from hypothesis import given, settings
@@ -16,11 +16,11 @@ from twisted.trial.unittest import SynchronousTestCase
 import fxa_auth
 from fxa_auth.config import (
     DECLARED,
-    PROFILES,
     ConfigError,
     Database,
     Layer,
     Loaded,
+    Profile,
     Settings,
     SettingsGroup,
     Smtp,
@@ -99,7 +99,7 @@ class DefaultsTests(SynchronousTestCase):
             self.assertRegex(name, r"^[a-z][A-Za-z]*(\.[a-z][A-Za-z]*)*$")
 
     def test_every_default_passes_its_own_check(self) -> None:
-        for profile in PROFILES:
+        for profile in get_args(Profile):
             load([], {}, profile)
 
     def test_every_setting_has_one_sentence_of_help(self) -> None:

@@ -44,6 +44,7 @@ url = "sqlite:////srv/fxa.sqlite"
 poolSize = 3
 statementTimeout = 1000
 lockTimeout = 500
+pruneInterval = 60000
 
 [smtp]
 host = "mail.example"

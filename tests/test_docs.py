@@ -55,7 +55,7 @@ def references(source: str) -> Iterator[tuple[str, str | None]]:
 def routes() -> set[str]:
     """``METHOD /path`` of every route that the service has in the dev profile, which has them all."""
     loaded = config.load([], {"NODE_ENV": "dev", "DB_BACKEND": "memory"})
-    service = AuthService(loaded, MemoryReactorClock(), io.StringIO())
+    service = AuthService(loaded, MemoryReactorClock(), io.StringIO(), print)
     rules = service._application.klein.url_map.iter_rules()
     return {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
 
@@ -108,7 +108,8 @@ class DocumentTests(SynchronousTestCase):
     def test_every_setting_that_a_document_names_exists(self) -> None:
         known = {declared.name for declared in config.DECLARED}
         tables = {name.partition(".")[0] for name in known if "." in name}
-        for name in ("README.md", API, "docs/protocol.md", "docs/design.md", "docs/differences.md", "bench/README.md"):
+        pages = ("protocol", "design", "differences", "database")
+        for name in ("README.md", API, *(f"docs/{page}.md" for page in pages), "bench/README.md"):
             for named in re.findall(r"`(\w+)\.(\w+(?:\.\w+)?)\b", prose(name)):
                 if named[0] in tables and named[1] not in ("py", "md"):
                     self.assertIn(".".join(named), known, name)

@@ -26,7 +26,7 @@ from fxa_auth.store.bulk import Bulk, known_version, tables
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.store.schema import pending_upgrades
 from fxa_auth.store.seal import key_id
-from fxa_auth.store.sealingkeys import read_key
+from fxa_auth.store.sealingkeys import read_key, where_to_put
 
 if TYPE_CHECKING:
     from fxa_auth.cli import Subparsers
@@ -115,13 +115,12 @@ def _tell_keys(loaded: Loaded, recorded: Sequence[str]) -> set[str]:
             at_hand[key_id(read_key(place, os.environ, recorded)).hex()] = place
         except UnusableDatabase as error:
             if recorded or not _will_be_made(loaded, place):
-                complain(str(error))
+                complain(loaded.complaint(error.setting, error))
                 missing.add(place)
+    first_place = loaded.settings.sealing_keys[0]
+    mend = where_to_put(first_place, any(at_hand.get(id_) == first_place for id_ in recorded))
     for id_ in recorded:
-        say(
-            f"sealing key: {id_} "
-            + (f"is in {at_hand[id_]}" if id_ in at_hand else "is missing: name it in sealingKeys")
-        )
+        say(f"sealing key: {id_} " + (f"is in {at_hand[id_]}" if id_ in at_hand else f"is missing: {mend}"))
     if not recorded:
         say("sealing key: none yet, a daemon records one when it first starts")
     return missing | (set(recorded) - set(at_hand))

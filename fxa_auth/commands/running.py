@@ -55,7 +55,7 @@ def run_on_storage(options: argparse.Namespace, work: Work) -> int:
             complain(complaint)
         return 1
     if (reason := _nothing_there(loaded)) is not None:
-        complain(_about_database(loaded, reason))
+        complain(loaded.complaint("database.url", reason))
         return 1
     observers: list[Any] = [_quiet_log()]
     globalLogBeginner.beginLoggingTo(observers, redirectStandardIO=False)
@@ -89,10 +89,6 @@ def _nothing_there(loaded: Loaded) -> str | None:
     return None
 
 
-def _about_database(loaded: Loaded, reason: object) -> str:
-    return f"database.url = {loaded.settings.database.shown_url} ({loaded.sources['database.url']}): {reason}"
-
-
 async def _perform(reactor: Any, loaded: Loaded, work: Work) -> int:
     storage = Storage(loaded.settings, reactor)
     try:
@@ -102,8 +98,11 @@ async def _perform(reactor: Any, loaded: Loaded, work: Work) -> int:
     except CommandFailed as error:
         complain(str(error))
         return 1
-    except (DatabaseUnavailable, UnusableDatabase, BrokenSeal) as error:
-        complain(_about_database(loaded, error))
+    except UnusableDatabase as error:
+        complain(loaded.complaint(error.setting, error))
+        return 1
+    except (DatabaseUnavailable, BrokenSeal) as error:
+        complain(loaded.complaint("database.url", error))
         return 1
     except CancelledError:
         complain("interrupted")

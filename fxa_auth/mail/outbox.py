@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from fxa_auth.clock import time_ms
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.smtp import MailNotSent
 from fxa_auth.records import Letter, QueuedMail
@@ -102,7 +103,7 @@ class Outbox:
     async def _deliver_due(self) -> bool:
         """Try every mail that is due. False: the server failed, trying others now is of no use."""
         # One at a time: by the turn of the next its account may be gone, and the mail with it.
-        while (mails := await self._queue.due(self._now_ms(), 1)) and not self._stopping:
+        while (mails := await self._queue.due(time_ms(self._clock), 1)) and not self._stopping:
             if not await self._deliver(mails[0]):
                 return False
         return True
@@ -128,7 +129,7 @@ class Outbox:
         if done:
             await self._forget(mail.id)
         else:
-            await self._queue.failed(mail.id, self._now_ms() + self._retry_delay_ms)
+            await self._queue.failed(mail.id, time_ms(self._clock) + self._retry_delay_ms)
         return server_works
 
     async def _forget(self, mail_id: bytes) -> None:
@@ -139,7 +140,7 @@ class Outbox:
     async def _sleep_until(self, due_ms: int | None) -> None:
         """Sleep until then, ``wake`` or ``stop``; None means no time."""
         if not self._woken:
-            await self._sleep_for(None if due_ms is None else max(0, due_ms - self._now_ms()))
+            await self._sleep_for(None if due_ms is None else max(0, due_ms - time_ms(self._clock)))
 
     async def _rest(self) -> None:
         """Sleep for the retry delay or until ``stop``."""
@@ -160,9 +161,6 @@ class Outbox:
         sleep, self._sleep = self._sleep, None
         if sleep is not None:
             sleep.callback(None)
-
-    def _now_ms(self) -> int:
-        return int(self._clock.seconds() * 1000)
 
 
 def _about(mail: QueuedMail) -> dict[str, Any]:

@@ -199,8 +199,10 @@ class _Dialogue(smtp.ESMTPClient):
 
 
 def _is_about_the_mailbox(code: int | None, reason: str) -> bool:
-    """Whether a refusal says that there is no such mailbox. One for reasons of policy (5.7 of RFC 3463) may be mended by
-    the operator of either server, and so may every other."""
+    """Whether a refusal says that there is no such mailbox.
+
+    One for reasons of policy (5.7 of RFC 3463), or of any other kind, an operator may mend.
+    """
     return code in (550, 551, 553) and not reason.startswith("5.7.")
 
 

@@ -39,7 +39,14 @@ class DatabaseUnavailable(Exception):
 
 
 class UnusableDatabase(Exception):
-    """The database answers but this program must not use it; the text is one line that says why and what to do."""
+    """The database answers but this program must not use it; the text is one line that says why and what to do.
+
+    ``setting`` is the name of the setting that it is about.
+    """
+
+    def __init__(self, text: str, setting: str = "database.url") -> None:
+        super().__init__(text)
+        self.setting = setting
 
 
 class Database(Protocol):

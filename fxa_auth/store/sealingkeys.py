@@ -42,13 +42,24 @@ async def find_keys(database: Database, places: Sequence[str], environ: Mapping[
     missing = [wanted for wanted in recorded if wanted not in ids]
     if missing:
         found = ", ".join(f"{id_} ({place})" for id_, place in zip(ids, places, strict=True))
-        raise UnusableDatabase(
-            f"sealingKeys: the database is sealed with key {', '.join(missing)}, here is only {found}: "
-            "copy the missing key's file from the host that has it, or from a backup, and name it in sealingKeys"
+        raise _unusable(
+            f"the database is sealed with key {', '.join(missing)}, here is only {found}: copy the missing key's file "
+            f"from the host that has it, or from a backup, and {where_to_put(places[0], ids[0] in recorded)}"
         )
     while ids[0] not in recorded:
         recorded = await _record(database, max(recorded.values()) + 1, ids[0], now_ms)
     return keys
+
+
+def where_to_put(first_place: str, is_first_recorded: bool) -> str:
+    """Where a missing key belongs: never behind one that the database does not know, which then would seal."""
+    if is_first_recorded:
+        return "name it in sealingKeys, behind the others"
+    return f"put it in place of {first_place}, or name it first in sealingKeys"
+
+
+def _unusable(problem: str) -> UnusableDatabase:
+    return UnusableDatabase(problem, "sealingKeys")
 
 
 async def _recorded(database: Database) -> dict[str, int]:
@@ -81,9 +92,7 @@ def read_key(place: str, environ: Mapping[str, str], recorded: Iterable[str]) ->
     except ValueError:
         key = b""
     if len(key) != KEY_LENGTH:
-        raise UnusableDatabase(
-            f"sealingKeys: {place} is not a sealing key (64 hex digits){_wanted(recorded)}: restore it from a backup"
-        )
+        raise _unusable(f"{place} is not a sealing key (64 hex digits){_wanted(recorded)}: restore it from a backup")
     return key
 
 
@@ -91,11 +100,11 @@ def _file_text(path: Path, recorded: Iterable[str]) -> str:
     try:
         return path.read_text("ascii")
     except FileNotFoundError:
-        raise UnusableDatabase(
-            f"sealingKeys: {path} is missing{_wanted(recorded)}: copy it from the host that has it, or from a backup"
+        raise _unusable(
+            f"{path} is missing{_wanted(recorded)}: copy it from the host that has it, or from a backup"
         ) from None
     except OSError as error:
-        raise UnusableDatabase(f"sealingKeys: cannot read {path} ({error.strerror}): mend its permissions") from None
+        raise _unusable(f"cannot read {path} ({error.strerror}): mend its permissions") from None
     except UnicodeDecodeError:
         return ""
 
@@ -124,9 +133,7 @@ def _make_unless_there(path: Path) -> None:
             draft.unlink()
         _sync_folder(path.parent)
     except OSError as error:
-        raise UnusableDatabase(
-            f"sealingKeys: cannot write {path} ({error.strerror}): mend the folder's permissions"
-        ) from None
+        raise _unusable(f"cannot write {path} ({error.strerror}): mend the folder's permissions") from None
     _log.info("store.sealing_key_made", path=str(path))
 
 

@@ -18,6 +18,7 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
+from fxa_auth.clock import time_ms
 from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement
 from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
 
@@ -25,7 +26,7 @@ _log = Logger()
 _T = TypeVar("_T")
 
 BUSY_TIMEOUT_S = 5.0
-"""How long a change waits for another process that writes to the same file."""
+"""How long work waits for its turn, and for another process that writes to the same file, both together."""
 
 
 class SqliteDatabase:
@@ -54,9 +55,9 @@ class SqliteDatabase:
         try:
             self._writer = await self._on_thread(self._open)
         except sqlite3.Error as error:
-            raise DatabaseUnavailable(f"cannot open {self._path}: {error}") from error
+            raise DatabaseUnavailable(f"cannot open {self._path} ({error}): {_mend(error)}") from error
         except OSError as error:
-            raise DatabaseUnavailable(f"cannot open {self._path}: {error.strerror}") from error
+            raise DatabaseUnavailable(f"cannot open {self._path} ({error.strerror}): {_mend(error)}") from error
         if self._path is not None:
             self._reader = _connect(f"{self._path.absolute().as_uri()}?mode=ro", timeout_s=0)
 
@@ -89,11 +90,20 @@ class SqliteDatabase:
         writer = self._writer
         if writer is None:
             raise DatabaseUnavailable("the database is not open")
+        deadline_s = self._clock.seconds() + BUSY_TIMEOUT_S
         try:
-            return await self._on_thread(lambda: work(writer))
+            return await self._on_thread(lambda: self._in_time(deadline_s, writer, work))
         except sqlite3.Error as error:
             _log.error("store.failed", reason=str(error))
             raise DatabaseUnavailable(str(error)) from error
+
+    def _in_time(self, deadline_s: float, writer: sqlite3.Connection, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do the work unless its turn came too late; for another process it waits no longer than until then."""
+        left_s = min(deadline_s - self._clock.seconds(), BUSY_TIMEOUT_S)
+        if left_s <= 0:
+            raise DatabaseUnavailable("the database is busy")
+        writer.execute(f"PRAGMA busy_timeout = {int(left_s * 1000)}")
+        return work(writer)
 
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await deferToThreadPool(self._reactor, self._pool, work)
@@ -109,11 +119,23 @@ class SqliteDatabase:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            _upgrade(connection, int(self._clock.seconds() * 1000))
+            _upgrade(connection, time_ms(self._clock))
         except BaseException:
             connection.close()
             raise
         return connection
+
+
+def _mend(error: Exception) -> str:
+    """What an operator does about a database that cannot be opened."""
+    if isinstance(error, IsADirectoryError):
+        return "name a file, not a folder"
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more than is needed here
+    if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return "restore a backup, or name another file"
+    if code == sqlite3.SQLITE_BUSY:
+        return "end what uses it"
+    return "create or mend its folder, or name another file"
 
 
 def _connect(uri: str, timeout_s: float) -> sqlite3.Connection:

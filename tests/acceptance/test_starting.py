@@ -14,6 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.acceptance.daemon import Daemon, eventually, started
 from tests.acceptance.wire import Wire, credentials, new_email
 
+SEALING_KEYS = 'sealingKeys = ["var/sealing.key"] (default): '
 DAEMONIZED = ("--pidfile=daemon.pid", "fxa-auth")
 
 
@@ -32,21 +33,24 @@ class RefusalCase(SynchronousTestCase):
         return daemon
 
     def assertRefuses(self, daemon: Daemon, *words: str) -> None:
-        """It ends by itself, and all it says but for the log is one line, in which the words stand."""
+        """It ends by itself, and says why in one plain line, in which the words stand; the log does not repeat it."""
         before = len(daemon.log) if daemon.process is not None else 0
         daemon.spawn()
         self.assertGreater(daemon.wait(), 0)
         output = daemon.log[before:]
         self.assertNotIn("Traceback", output)
-        said = [text for text in map(self.said, output.splitlines()) if text is not None]
+        said = [line for line in output.splitlines() if not line.startswith("{")]
         self.assertEqual(len(said), 1, output)
         for word in ("fxa-auth: ", *words):
             self.assertIn(word, said[0])
+        self.assertNotIn("cannot_start", output)
 
-    def said(self, line: str) -> str | None:
-        """The line without its wrapping: once the log is open, what is written to stderr passes through it."""
-        entry = json.loads(line) if line.startswith("{") else {"namespace": "stderr", "msg": line}
-        return entry["msg"] if entry.get("namespace") == "stderr" else None
+    def fatal(self, daemon: Daemon, log_file: str) -> str:
+        """The reason in the only fatal line of a log file."""
+        entries = map(json.loads, (daemon.folder / log_file).read_text("utf-8").splitlines())
+        [entry] = [entry for entry in entries if entry["level"] == 60]
+        self.assertEqual(entry["op"], "server.cannot_start")
+        return str(entry["reason"])
 
     def occupy(self, port: int) -> None:
         occupant = socket.create_server(("127.0.0.1", port))
@@ -67,12 +71,14 @@ class SettingsTests(RefusalCase):
     def test_a_certificate_that_is_not_there(self) -> None:
         text = 'useHttps = true\nkeyPath = "none.pem"\ncertPath = "none.pem"\n'
         daemon = self.daemon(files={"tls.toml": text}, environ={"CONFIG_FILES": "tls.toml"})
-        self.assertRefuses(daemon, "none.pem")
+        self.assertRefuses(daemon, 'keyPath = "none.pem" (tls.toml): cannot be read', "name a readable PEM file")
 
     def test_a_database_that_cannot_be_opened(self) -> None:
         daemon = self.daemon(environ={"DATABASE_URL": "sqlite:///folder"})
         (daemon.folder / "folder").mkdir()
-        self.assertRefuses(daemon, "database.url", "folder")
+        self.assertRefuses(
+            daemon, 'database.url = "sqlite:///folder" (environment DATABASE_URL): cannot open folder', "name a file"
+        )
 
 
 class ReadyTests(RefusalCase):
@@ -95,7 +101,23 @@ class PortTests(RefusalCase):
             daemon = self.daemon()
             port = getattr(daemon, attribute)
             self.occupy(port)
-            self.assertRefuses(daemon, f"{setting} = {port} ", f"environment {variable}", "in use")
+            self.assertRefuses(daemon, f"{setting} = {port} ", f"environment {variable}", "in use", "end what uses it")
+
+    def test_no_pid_file_is_left_behind(self) -> None:
+        daemon = self.daemon(arguments=("--nodaemon", "--pidfile=auth.pid", "fxa-auth"))
+        self.occupy(daemon.port)
+        self.assertRefuses(daemon, "in use")
+        self.assertFalse((daemon.folder / "auth.pid").exists())
+
+    def test_each_address_that_is_not_this_machines_is_named_by_its_setting(self) -> None:
+        for setting, variable, host in (
+            ("listen", "IP_ADDRESS", "203.0.113.9"),
+            ("listen", "IP_ADDRESS", "nowhere.invalid"),
+            ("smtp", "SMTP_HOST", "2001:db8::9"),
+            ("smtp.api", "MAILER_HOST", "203.0.113.9"),
+        ):
+            where = f'{setting}.host = "{host}" (environment {variable}): cannot listen on '
+            self.assertRefuses(self.daemon(environ={variable: host}), where, "name an address of this machine")
 
 
 class FilesTests(RefusalCase):
@@ -109,29 +131,34 @@ class FilesTests(RefusalCase):
     def test_another_sealing_key(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "sealing.key").write_text("ab" * 32)
-        self.assertRefuses(daemon, "sealing", self.wanted_key(daemon))
+        self.assertRefuses(daemon, SEALING_KEYS, self.wanted_key(daemon), "in place of var/sealing.key")
 
     def test_no_sealing_key(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "sealing.key").unlink()
-        self.assertRefuses(daemon, "sealing", "sealing.key", self.wanted_key(daemon))
+        self.assertRefuses(daemon, SEALING_KEYS, "var/sealing.key is missing", self.wanted_key(daemon))
         self.assertFalse((daemon.folder / "var" / "sealing.key").exists())
 
     def test_a_damaged_sealing_key(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "sealing.key").write_text("no key at all")
-        self.assertRefuses(daemon, "sealing", "sealing.key")
+        self.assertRefuses(daemon, SEALING_KEYS, "var/sealing.key is not a sealing key")
 
     def test_no_signing_key_though_there_are_accounts(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "secret-key.json").unlink()
-        self.assertRefuses(daemon, "secretKeyFile", "accounts")
+        self.assertRefuses(daemon, 'secretKeyFile = "var/secret-key.json" (default): is not there', "accounts")
         self.assertFalse((daemon.folder / "var" / "secret-key.json").exists())
 
     def test_a_damaged_signing_key(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "secret-key.json").write_text("{")
-        self.assertRefuses(daemon, "secretKeyFile", "secret-key.json")
+        self.assertRefuses(daemon, 'secretKeyFile = "var/secret-key.json" (default): is not JSON; restore it')
+
+    def test_another_public_key(self) -> None:
+        daemon = self.used()
+        (daemon.folder / "var" / "public-key.json").write_text("{}")
+        self.assertRefuses(daemon, 'publicKeyFile = "var/public-key.json" (default): has no', "remove it")
 
     def test_the_files_as_they_were(self) -> None:
         daemon = self.used()
@@ -140,6 +167,23 @@ class FilesTests(RefusalCase):
     def wanted_key(self, daemon: Daemon) -> str:
         [(key_id,)] = daemon.sql("SELECT key_id FROM sealing_keys")
         return str(key_id)
+
+
+class LogFileTests(RefusalCase):
+    """In the foreground, with the log elsewhere: the log has the line too."""
+
+    ARGUMENTS = ("--nodaemon", "--pidfile=", "--logfile=server.log", "fxa-auth")
+
+    def test_a_port_in_use(self) -> None:
+        daemon = self.daemon(arguments=self.ARGUMENTS)
+        self.occupy(daemon.port)
+        self.assertRefuses(daemon, "listen.port")
+        self.assertEqual(daemon.log, f"fxa-auth: {self.fatal(daemon, 'server.log')}\n")
+
+    def test_a_database_that_cannot_be_opened(self) -> None:
+        daemon = self.daemon(environ={"DATABASE_URL": "sqlite:////proc/nope/x.sqlite"}, arguments=self.ARGUMENTS)
+        self.assertRefuses(daemon, "database.url", "create or mend its folder")
+        self.assertEqual(daemon.log, f"fxa-auth: {self.fatal(daemon, 'server.log')}\n")
 
 
 class DaemonizedTests(RefusalCase):
@@ -154,6 +198,7 @@ class DaemonizedTests(RefusalCase):
         daemon.spawn()
         self.assertGreater(daemon.wait(), 0)
         self.assertIn("listen.port", daemon.log)
+        self.assertIn("listen.port", self.fatal(daemon, "twistd.log"))
 
     def test_it_serves_in_the_background(self) -> None:
         daemon = self.daemon(arguments=DAEMONIZED)

@@ -197,7 +197,8 @@ class AccountTests(TestCase):
         (self.folder / "sealing.key").write_text(os.urandom(32).hex())
         outcome = await self.type("show", "me@example.com")
         self.assertEqual((outcome.code, outcome.out, outcome.err.count("\n")), (1, "", 1), outcome)
-        self.assertIn("sealingKeys", outcome.err)
+        self.assertTrue(outcome.err.startswith("fxa-auth: sealingKeys = ["), outcome.err)
+        self.assertNotIn("database.url", outcome.err)
 
 
 class BesideADaemonTests(SynchronousTestCase):

@@ -1,0 +1,71 @@
+"""The wiring: what the machine gives goes to the parts, and what listens where is told by name."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import Any
+
+from twisted.internet.error import CannotListenError
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from fxa_auth import config
+from fxa_auth.service import AuthService, CannotStart
+
+ENVIRON = {"NODE_ENV": "dev", "DB_BACKEND": "memory"}
+
+
+class Refusing(MemoryReactorClock):
+    """A reactor that cannot listen, for one reason."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self._error = OSError(number, os.strerror(number))
+
+    def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
+        raise CannotListenError(interface, port, self._error)
+
+
+class ServiceTests(SynchronousTestCase):
+    def service(self, reactor: Any, **environ: str) -> AuthService:
+        self.console, self.complaints = io.StringIO(), list[str]()
+        loaded = config.load([], {**ENVIRON, **environ})
+        return AuthService(loaded, reactor, self.console, self.complaints.append)
+
+    def test_there_are_as_many_hash_threads_as_cores_that_this_process_may_use(self) -> None:
+        self.patch(os, "sched_getaffinity", lambda process: {3, 5, 8} if process == 0 else set())
+        self.assertEqual(self.service(MemoryReactorClock())._scrypt._pool.max, 3)
+
+    def test_a_listening_complaint_names_what_is_to_be_changed(self) -> None:
+        for number, line in (
+            (
+                errno.EADDRINUSE,
+                "listen.port = 80 (environment PORT): cannot listen on [::1]:80 (Address already in use); "
+                "end what uses it or name another port",
+            ),
+            (
+                errno.EACCES,
+                "listen.port = 80 (environment PORT): cannot listen on [::1]:80 (Permission denied); "
+                "name a port above 1023, or start as root with --uid",
+            ),
+            (
+                errno.EADDRNOTAVAIL,
+                'listen.host = "::1" (environment IP_ADDRESS): cannot listen on [::1]:80 '
+                "(Cannot assign requested address); name an address of this machine",
+            ),
+        ):
+            service = self.service(Refusing(number), PORT="80", IP_ADDRESS="::1")
+            error = self.assertRaises(CannotStart, service.privilegedStartService)
+            self.assertEqual(str(error), line)
+
+    def test_what_listens_where_is_told_by_name(self) -> None:
+        environ = {"IP_ADDRESS": "::1", "PORT": "1", "SMTP_PORT": "2", "MAILER_PORT": "3"}
+        service = self.service(MemoryReactorClock(), **environ)
+        service.privilegedStartService()
+        service._ports = dict(reversed(service._ports.items()))
+        service._announce()
+        told = self.console.getvalue()
+        self.assertIn("API           http://[::1]:1 ", told)
+        self.assertRegex(told, r"http://[0-9.]+:3/mail/<local part>  \(SMTP sink on [0-9.]+:2\)")
