@@ -46,9 +46,10 @@ def _built() -> dict[str, str] | None:
 
 
 def _checked_out_commit() -> str | None:
-    if not (_PACKAGE.parent / ".git").exists():
+    repository = _PACKAGE.parent / ".git"
+    if not repository.exists():
         return None
-    command = ["git", "-C", str(_PACKAGE.parent), "rev-parse", "HEAD"]
+    command = ["git", f"--git-dir={repository}", "rev-parse", "HEAD"]
     try:
         return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
