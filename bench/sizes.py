@@ -27,6 +27,7 @@ from fxa_auth.store import Store
 from fxa_auth.store.database import Statement
 from fxa_auth.store.postgres import PostgresDatabase
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tokens import derive
 from tests.postgres import administer, create_database, drop_database
@@ -85,7 +86,7 @@ async def measure(
     """Print what each row takes as it came, and after ``pack``, from which the next stage goes on."""
     await database.start()
     seal = Seal()
-    seal.use(os.urandom(32))
+    seal.use(*await find_keys(database, (), {}, 0))
     store = Store(database, seal)
     now_ms = int(time.time() * 1000)
     accounts = [an_account(now_ms) for _ in range(number)]

@@ -27,6 +27,14 @@ DEFAULT_PROFILE: Profile = "prod"
 DEFAULT_DATABASE_URL = "sqlite:///var/fxa-auth.sqlite"
 
 _LONGEST_MS = 10**12
+
+_PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
+_PARAMETER = r'[a-z_]+=[^\s"#@&=]*'
+_POSTGRES_URL = re.compile(
+    rf'postgres(ql)?://([^\s"#@/?]*@)?{_PLACE}(,{_PLACE})*(/[^\s"#@?]*)?(\?({_PARAMETER}(&{_PARAMETER})*)?)?'
+)
+"""Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
+
 _SAME_AS_DEFAULT: Any = object()
 _Mark = TypeVar("_Mark")
 
@@ -60,13 +68,14 @@ class Setting:
     """What is declared beside a setting's type: one sentence of help, and the rest where it applies.
 
     ``env`` is its environment variable, ``dev`` its default in the dev and test profiles, ``secret`` keeps its value
-    out of everything that is printed.
+    out of everything that is printed, and ``repeated=False`` keeps a refused one out of the complaint.
     """
 
     help: str
     env: str | None = None
     dev: Any = _SAME_AS_DEFAULT
     secret: bool = False
+    repeated: bool = True
 
 
 def _line(text: str) -> str:
@@ -158,15 +167,15 @@ def _trusted(proxies: int | tuple[str, ...] | str) -> int | tuple[str, ...] | st
 
 def _database_url(url: str) -> str:
     _line(url)
-    if not re.fullmatch(r"sqlite://(/[^?#]*[^?#/])?|postgres(ql)?://[^\s#]*", url):
+    if not (re.fullmatch(r"sqlite://(/[^?#]*[^?#/])?", url) or _POSTGRES_URL.fullmatch(url)):
         raise ValueError
     return url
 
 
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
-    without_user = re.sub(r"://[^/?#]*@", "://***@", text)
-    return re.sub(r"([?&](?:ssl)?password=)[^&\"]*", r"\1***", without_user)
+    without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s\"]*", r"\1***", without_user)
 
 
 def _mailbox(text: str) -> str:
@@ -197,7 +206,12 @@ BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment",
 CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
-    str, Kind("sqlite:///relative, sqlite:////absolute, sqlite:// (memory) or postgresql://…", _database_url)
+    str,
+    Kind(
+        "sqlite:///relative, sqlite:////absolute, sqlite:// (memory) or postgresql://…, with special signs of names and"
+        " passwords written as %40 and the like",
+        _database_url,
+    ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
@@ -244,6 +258,7 @@ class Database(SettingsGroup, frozen=True):
             "The database; instead, DB_BACKEND may be sqlite (this default), memory, or postgres (by libpq's own PG…"
             " variables).",
             env="DATABASE_URL",
+            repeated=False,
         ),
     ] = DEFAULT_DATABASE_URL
     pool_size: Annotated[PoolSize, Setting("The most connections open at once (PostgreSQL).")] = 10
@@ -606,6 +621,9 @@ def _quoted(declared: Declared, value: Any) -> str:
     if declared.setting.secret:
         return "***"
     text = literal(value)
+    if not declared.setting.repeated:
+        word = re.match(r'"?\w*"?', text)
+        text = text if word and word[0] == text else f'{word[0] if word else ""}…"'
     if "://" in text:
         text = re.sub(r"\?.*", '?…"', re.sub(r"://.*@", "://***@", text))
     return text if len(text) <= 120 else f"{text[:120]}…"

@@ -18,6 +18,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from fxa_auth.certificates import SigningKey
+from fxa_auth.files import sync
 
 _log = Logger()
 
@@ -145,7 +146,7 @@ def _write(setting: str, path: Path, members: dict[str, str], mode: int) -> None
         finally:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         problem = f"cannot be written ({error.strerror}); give this process access, or name another place"
         raise KeyFileError(setting, path, problem) from None
@@ -160,11 +161,3 @@ def _link(setting: str, temporary: str, path: Path) -> None:
 
 def _already_there(setting: str, path: Path) -> KeyFileError:
     return KeyFileError(setting, path, "is there already; move it away to have a new key made")
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,7 +1,7 @@
 """Removing expired tokens, again and again, in the background.
 
-Each batch is one short transaction, so that requests get their turn between two of them. It also claims a lease: of
-several daemons on one database one prunes at a time. What a token is good for is no matter here.
+Each batch is one short transaction, so that requests get their turn between two of them. Ahead of it a lease is
+claimed: of several daemons on one database one prunes at a time. What a token is good for is no matter here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,15 @@ from fxa_auth.clock import time_ms
 from fxa_auth.periodic import Periodic
 from fxa_auth.records import TokenKind
 from fxa_auth.store import Store
-from fxa_auth.store.database import DemandFailed
+from fxa_auth.store.database import DatabaseUnavailable, DemandFailed
 from fxa_auth.tokens import Lifetimes
 
 _log = Logger()
 
-BATCH = 500
+BATCH = 100
+MOST_SKIPPED = 20
+"""Tokens of a kind that one turn tries in vain, because somebody else holds them, before it leaves the rest."""
+
 PAUSE_S = 0.1
 """Between two batches, so that other processes that wait to write to the same SQLite file come to it."""
 
@@ -73,22 +76,44 @@ class Pruning:
         _log.debug("prune.done", removed=removed)
 
     async def _prune_kind(self, kind: TokenKind) -> int:
-        removed = 0
+        """Remove the tokens of one kind, the oldest first; the answer is how many.
+
+        A batch that fails is gone through one token at a time, so that the one that somebody holds is passed over, and
+        the others are not held while it is waited for.
+        """
+        removed = skipped = singles = 0
         while not self._stopping:
-            rows = await self._prune_batch(kind)
+            limit = 1 if singles else BATCH
+            singles = max(0, singles - 1)
+            await self._claim_lease()
+            try:
+                rows = await self._remove(kind, limit, skipped)
+            except DatabaseUnavailable:
+                if skipped == MOST_SKIPPED:
+                    raise
+                if limit == BATCH:
+                    singles = BATCH
+                else:
+                    skipped += 1
+                    _log.warn("prune.token_skipped", kind=kind.value)
+                continue
             removed += rows
-            if rows < BATCH:
+            if rows < limit:
                 break
             await deferLater(self._clock, PAUSE_S)
         return removed
 
-    async def _prune_batch(self, kind: TokenKind) -> int:
-        """How many tokens were removed.
+    async def _claim_lease(self) -> None:
+        """Take the lease, in a transaction of its own: nobody is to wait for it as long as a batch may take.
 
-        :raises DemandFailed: another daemon holds the lease
+        :raises DemandFailed: another daemon holds it
         """
         now_ms = time_ms(self._clock)
-        claim = self._store.leases.claim(_LEASE, self._holder, now_ms, now_ms + LEASE_MS, "nobody else prunes")
-        expired_before_ms = self._lifetimes.expired_before_ms(kind, now_ms)
-        _, rows = await self._store.change(claim, self._store.tokens.prune(kind, expired_before_ms, BATCH))
+        await self._store.change(
+            self._store.leases.claim(_LEASE, self._holder, now_ms, now_ms + LEASE_MS, "nobody else prunes")
+        )
+
+    async def _remove(self, kind: TokenKind, limit: int, skipped: int) -> int:
+        expired_before_ms = self._lifetimes.expired_before_ms(kind, time_ms(self._clock))
+        [rows] = await self._store.change(self._store.tokens.prune(kind, expired_before_ms, limit, skipped))
         return len(rows)

@@ -9,6 +9,7 @@ from typing import Any
 from fxa_auth.clock import time_ms
 from fxa_auth.config import Settings
 from fxa_auth.store import Store
+from fxa_auth.store.database import UnusableDatabase
 from fxa_auth.store.postgres import PostgresDatabase
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.sealingkeys import find_keys
@@ -16,7 +17,7 @@ from fxa_auth.store.sqlite import SqliteDatabase
 
 
 class Storage:
-    """The database that the settings name, and the store on it, which works after ``open`` and ``unseal``."""
+    """The database that the settings name, and the store on it, which works once opened and unsealed."""
 
     def __init__(self, settings: Settings, reactor: Any) -> None:
         database = settings.database
@@ -42,8 +43,24 @@ class Storage:
         :raises UnusableDatabase: it must not be used as it is
         """
         await self.database.start()
-        now_ms = time_ms(self._reactor)
-        self.sealing_keys = await find_keys(self.database, self._key_places, os.environ, now_ms)
+        await self._find_keys(may_record=True)
+
+    async def open_existing(self) -> None:
+        """Open the database as ``open`` does, provided that a daemon of this version has used it.
+
+        So no schema is applied, and no key is made or recorded.
+
+        :raises DatabaseUnavailable: it cannot be opened or reached
+        :raises UnusableDatabase: it is empty, lacks upgrades or has no sealing key yet, or must not be used as it is
+        """
+        await self.database.start(upgrade=False)
+        if not await self.database.query("SELECT 1 FROM sealing_keys LIMIT 1", {}):
+            raise UnusableDatabase("no daemon has used this database yet: start one first")
+        await self._find_keys(may_record=False)
+
+    async def _find_keys(self, may_record: bool) -> None:
+        now_ms, places = time_ms(self._reactor), self._key_places
+        self.sealing_keys = await find_keys(self.database, places, os.environ, now_ms, may_record=may_record)
 
     def interrupt(self) -> None:
         """Let an ``open`` under way fail soon, if it waits for a server."""

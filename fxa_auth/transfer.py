@@ -106,7 +106,8 @@ def backup(database: Database, file: Path, progress: Progress) -> Content:
         raise UnusableDatabase(f"{file} is there already: choose another name")
     with sqlitefile.draft(file) as made:
         sqlitefile.copy_pages(source, made, lambda done, total: progress("pages", done, total))
-        content = sqlitefile.inspect(made, source)
+        sqlitefile.record_digests(made, source)
+        content = sqlitefile.inspect(made, source, sqlitefile.recorded_digests(made, source))
         sqlitefile.put(made, file)
     return content
 
@@ -116,7 +117,7 @@ def restore(database: Database, file: Path, aside: str, progress: Progress) -> t
 
     The second answer is where the replaced database is now (its name with ``aside`` appended), if there was one.
 
-    :raises UnusableDatabase: the backup is damaged, foreign or newer, or the database is in use; nothing was changed
+    :raises UnusableDatabase: the file is damaged, newer or not a backup, or the database is in use; nothing was changed
     :raises DatabaseUnavailable: the backup cannot be read
     """
     place = file_of(database)
@@ -126,7 +127,9 @@ def restore(database: Database, file: Path, aside: str, progress: Progress) -> t
     place.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with sqlitefile.draft(place) as made:
         sqlitefile.copy_pages(file, made, lambda done, total: progress("pages", done, total))
-        content = sqlitefile.inspect(made, file)
+        recorded = sqlitefile.recorded_digests(made, file)
+        sqlitefile.drop_recorded_digests(made, file)
+        content = sqlitefile.inspect(made, file, recorded)
         replaced = place.with_name(place.name + aside)
         was_there = sqlitefile.replace(made, place, replaced)
     return content, replaced if was_there else None

@@ -22,6 +22,7 @@ from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tokens import Lifetimes, TokenKeys
 from fxa_auth.verification import Verification
@@ -104,7 +105,7 @@ class DomainTestCase(TestCase):
         await self.database.start()
         self.addCleanup(lambda: Deferred.fromCoroutine(self.database.stop()))
         seal = Seal()
-        seal.use(os.urandom(32))
+        seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
         self.customs, self.stretcher = ObedientCustoms(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()

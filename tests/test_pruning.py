@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+import psycopg2
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet import reactor
@@ -21,6 +22,7 @@ from fxa_auth.records import TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
 from fxa_auth.tokens import Lifetimes
+from tests.postgres import administer
 from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, keys
 from tests.store.on_postgres import OnPostgres, opened
 
@@ -73,7 +75,7 @@ class PruningContract(DatabaseContract):
         return len(await self.rows("tokens"))
 
     def watch(self, before: Callable[[], None] = lambda: None) -> list[int]:
-        """How many tokens each batch removes from now on; ``before`` is called ahead of each."""
+        """How many tokens each batch removes that succeeds from now on; ``before`` is called ahead of each."""
         batches: list[int] = []
         change = self.database.change
 
@@ -219,12 +221,15 @@ class PruningContract(DatabaseContract):
     async def test_a_failure_is_logged_and_the_series_goes_on(self) -> None:
         await self.give_expired(1)
         failures = [DatabaseUnavailable("it has gone")]
+        change = self.database.change
 
-        def fail() -> None:
+        async def fail_once(statements: Sequence[Statement]) -> list[Sequence[Row]]:
             if failures:
                 raise failures.pop()
+            results: list[Sequence[Row]] = await change(statements)
+            return results
 
-        self.watch(before=fail)
+        self.patch(self.database, "change", fail_once)
         self.pruning.start()
         with capturedLogs() as events:
             self.clock.advance(INTERVAL_S * (1 + JITTER))
@@ -236,6 +241,30 @@ class PruningContract(DatabaseContract):
         await self.until(self.is_pausing)
         self.assertEqual(await self.count(), 0)
         await self.pruning.stop()
+
+    async def test_after_a_batch_that_failed_it_takes_as_many_tokens_one_at_a_time(self) -> None:
+        await self.give_expired(2 * BATCH)
+        failures = [None, DatabaseUnavailable("somebody holds one")]
+
+        def fail_at_the_second() -> None:
+            if failures and (failure := failures.pop(0)):
+                raise failure
+
+        batches = self.watch(before=fail_at_the_second)
+        await self.finished(self.pruning.prune())
+        self.assertEqual(batches, [0, *[1] * BATCH, BATCH, 0, 0])
+
+    async def test_a_turn_ends_when_too_many_tokens_cannot_be_removed(self) -> None:
+        self.patch(pruning, "MOST_SKIPPED", 2)
+        tries = []
+
+        def fail() -> None:
+            tries.append("in vain")
+            raise DatabaseUnavailable("not now")
+
+        self.watch(before=fail)
+        await self.assertFailure(Deferred.fromCoroutine(self.pruning.prune()), DatabaseUnavailable)
+        self.assertEqual(len(tries), 1 + 2 + 1, "a batch, two tokens that were skipped, one too many")
 
     async def test_stopping_ends_it_after_the_batch_under_way(self) -> None:
         await self.give_expired(2 * BATCH)
@@ -298,6 +327,39 @@ class PostgresTests(OnPostgres, SharedDatabaseContract, TestCase):
 
     async def another_store(self) -> Store:
         return Store(await opened(self, self.url), self.seal)
+
+    async def hold_one(self) -> tuple[psycopg2.extensions.connection, bytes]:
+        """Lock a token that is not the first to be removed, until the connection rolls back."""
+        held: bytes = sorted(row["id_hash"] for row in await self.rows("tokens"))[1]
+        connection = psycopg2.connect(self.url)
+        self.addCleanup(connection.close)
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1 FROM tokens WHERE id_hash = %s FOR UPDATE", (held,))
+        return connection, held
+
+    async def test_a_token_that_somebody_holds_keeps_no_other(self) -> None:
+        await self.give_expired(2 * BATCH + 1)
+        connection, held = await self.hold_one()
+        self.database = await opened(self, self.url, lock_timeout_s=0.05)
+        batches = self.watch()
+        await self.finished(self.make_pruning(Store(self.database, self.seal)).prune())
+        self.assertEqual([row["id_hash"] for row in await self.rows("tokens")], [held])
+        self.assertEqual(batches, [0, 1, 1, BATCH, 1, 0], "one at a time until past the one that is held")
+        connection.rollback()
+        await self.finished(self.pruning.prune())
+        self.assertEqual(await self.count(), 0)
+
+    async def test_the_lease_is_not_locked_while_a_batch_waits(self) -> None:
+        await self.give_expired(BATCH)
+        connection, _ = await self.hold_one()
+        pruned = Deferred.fromCoroutine(self.pruning.prune())
+        waiting = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        await self.until(lambda: administer(self.url, waiting))
+        self.assertEqual(administer(self.url, "SELECT name FROM leases FOR UPDATE NOWAIT"), [("prune",)])
+        connection.rollback()
+        await self.until(self.is_pausing)
+        self.clock.advance(PAUSE_S)
+        await pruned
 
 
 class LifetimeTests(SynchronousTestCase):

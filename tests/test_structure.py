@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 TABLE = (
     ("0 pure", "errors records config onepw tokens hawk certificates emailaddress language publicurl"),
-    ("0 Twisted at hand", "clock log data shield outgoing periodic"),
+    ("0 Twisted at hand", "clock log data files shield outgoing periodic"),
     ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
     ("2 passwords", "passwords"),
     ("2 domain", "accounts sessions verification signing credentials administration pruning"),

@@ -25,8 +25,8 @@ from fxa_auth.storage import Storage
 from fxa_auth.store import bulk, schema, sqlitefile
 from fxa_auth.store.bulk import BATCH, SqliteBulk, Table, filling_postgres, reading_postgres
 from fxa_auth.store.database import DatabaseUnavailable, Statement, UnusableDatabase
-from fxa_auth.store.postgres import MIGRATION_LOCK
-from fxa_auth.store.schema import Upgrade
+from fxa_auth.store.schema import MIGRATION_LOCK, Upgrade
+from tests.catalogue import catalogue
 from tests.databases import (
     KEY_ID,
     NOW_MS,
@@ -271,8 +271,9 @@ class CopyTests(Transfers):
             "postgresql://me:geheim%zz@127.0.0.1:1/x",
             "postgresql://127.0.0.1:1/x?password=geheim",
         ):
-            error = self.assertRaises(DatabaseUnavailable, self.copy, Database(url=url), self.source)
-            self.assertNotIn("gehe", str(error))
+            with self.assertRaises((DatabaseUnavailable, UnusableDatabase)) as caught:
+                self.copy(Database(url=url), self.source)
+            self.assertNotIn("gehe", str(caught.exception))
 
 
 class KilledTests(Transfers):
@@ -317,10 +318,10 @@ class BackupTests(Transfers):
         super().setUp()
         self.file = self.folder / "backup"
 
-    def backup(self, progress: transfer.Progress = quietly) -> transfer.Content:
+    def backup(self, progress: transfer.Progress = quietly) -> sqlitefile.Content:
         return transfer.backup(self.source, self.file, progress)
 
-    def restore(self) -> tuple[transfer.Content, Path | None]:
+    def restore(self) -> tuple[sqlitefile.Content, Path | None]:
         return transfer.restore(self.source, self.file, ASIDE, quietly)
 
     def assertRestoreRefused(self, needle: str) -> None:
@@ -380,10 +381,11 @@ class BackupTests(Transfers):
         self.backup()
         saved = contents(self.source)
         write(self.path, new_account("new@example.com"), Statement("DELETE FROM mails", {}))
-        replaced = contents(self.source)
+        replaced, schema_before = contents(self.source), catalogue(self.source)
         content, aside = self.restore()
         self.assertEqual((content.accounts, aside), (3, self.folder / f"source.sqlite{ASIDE}"))
         self.assertEqual(contents(self.source), saved)
+        self.assertEqual(catalogue(self.source), schema_before, "and the digests are in the backup alone")
         self.assertEqual(contents(sqlite(self.folder / f"source.sqlite{ASIDE}")), replaced)
         self.assertEqual(names(self.folder), {"source.sqlite", "backup", f"source.sqlite{ASIDE}"})
         self.assertEqual(self.path.stat().st_mode & 0o777, 0o600)
@@ -445,6 +447,21 @@ class BackupTests(Transfers):
         def orphaned() -> None:
             write(self.file, Statement("DELETE FROM accounts", {}))
 
+        def with_another_index() -> None:
+            write(self.file, Statement("CREATE INDEX accounts_locale ON accounts (locale)", {}))
+
+        def with_other_content() -> None:
+            write(self.file, Statement("UPDATE accounts SET created_at_ms = created_at_ms + 1", {}))
+
+        def with_another_version_date() -> None:
+            write(self.file, Statement("UPDATE schema_versions SET applied_at_ms = 1", {}))
+
+        def without_a_digest() -> None:
+            write(self.file, Statement("DELETE FROM backup_digests WHERE name = 'leases'", {}))
+
+        def without_digests() -> None:
+            write(self.file, Statement("DROP TABLE backup_digests", {}))
+
         def foreign() -> None:
             self.file.unlink()
             write(self.file, Statement("CREATE TABLE cookies (a)", {}))
@@ -452,19 +469,60 @@ class BackupTests(Transfers):
         for spoil, needle in (
             (lambda: damage(self.file), "damaged"),
             (lambda: os.truncate(self.file, self.file.stat().st_size // 2), ""),
-            (lambda: os.truncate(self.file, 0), "not a database of fxa-auth"),
+            (lambda: os.truncate(self.file, 0), "is no backup"),
             (lambda: self.file.write_text("Dear diary, " * 1000), "not a database"),
             (newer, "run the newer version"),
             (without_a_table, "other tables"),
             (with_another_column, "other tables"),
             (orphaned, "refers to a missing one of accounts"),
-            (foreign, "not a database of fxa-auth"),
+            (with_another_index, "accounts_locale"),
+            (with_other_content, "other rows in 'accounts'"),
+            (with_another_version_date, "other rows in 'schema_versions'"),
+            (without_a_digest, "other rows in 'leases'"),
+            (without_digests, "only what fxa-auth db backup wrote can be restored"),
+            (foreign, "is no backup"),
             (self.file.unlink, "there is no such file"),
         ):
             self.file.unlink(missing_ok=True)
             self.backup()
             spoil()
             self.assertRestoreRefused(needle)
+
+    def test_a_copy_by_other_means_is_no_backup(self) -> None:
+        with closing(sqlite3.connect(self.path)) as source, closing(sqlite3.connect(self.file)) as copy:
+            source.backup(copy)
+        self.assertRestoreRefused("only what fxa-auth db backup wrote can be restored")
+
+    def test_no_flipped_bit_changes_what_is_restored(self) -> None:
+        self.backup()
+        sound, wanted = self.file.read_bytes(), contents(self.source)
+        wanted_schema = catalogue(self.source)
+        ka = next(row for row in wanted["accounts"])[5]
+        marked = [
+            sound.index(mark) + offset
+            for mark in (ka, b"User1@example.com", b"CREATE TABLE accounts", b"CREATE UNIQUE INDEX", b"backup_digests")
+            for offset in (0, 3, len(mark) - 1)
+        ]
+        header = [16, 18, 19, 20, 31, 35, 43, 47, 50, 55, 59, 63, 67, 71, 95]
+        spread = range(100, len(sound), len(sound) // 40)
+        accepted = 0
+        for number, position in enumerate((*header, *marked, *spread)):
+            spoilt = bytearray(sound)
+            spoilt[position] ^= 1 << number % 8
+            self.file.write_bytes(spoilt)
+            where = f"bit {number % 8} of byte {position}"
+            self.path.unlink(missing_ok=True)
+            try:
+                self.restore()
+            except (UnusableDatabase, DatabaseUnavailable) as error:
+                self.assertEqual(len(str(error).splitlines()), 1, where)
+                self.assertEqual(names(self.folder), {"backup"}, where)
+                continue
+            accepted += 1
+            self.assertEqual(contents(self.source), wanted, where)
+            self.assertEqual(catalogue(self.source), wanted_schema, where)
+            write(self.path, new_account("new@example.com"))
+        self.assertTrue(0 < accepted < 60, accepted)
 
     def test_the_database_is_no_backup_of_itself(self) -> None:
         self.file.hardlink_to(self.path)

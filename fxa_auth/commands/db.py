@@ -25,8 +25,8 @@ from fxa_auth.storage import Storage
 from fxa_auth.store.bulk import Bulk, known_version, tables
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.store.schema import pending_upgrades
-from fxa_auth.store.seal import key_id
-from fxa_auth.store.sealingkeys import read_key, where_to_put
+from fxa_auth.store.seal import KEY_ID_LENGTH, SEALED_TABLES, key_id
+from fxa_auth.store.sealingkeys import mend_of_missing, read_key
 
 if TYPE_CHECKING:
     from fxa_auth.cli import Subparsers
@@ -102,13 +102,27 @@ def _status(options: argparse.Namespace) -> int:
         for upgrade in pending_upgrades(version):
             say(f"schema: {upgrade.version} pending, a daemon applies it when it starts")
         recorded = bulk.sealing_keys() if version else []
-        missing = _tell_keys(loaded, recorded)
+        used = _key_ids_in_use(bulk) if version else set()
+        faults = _tell_keys(loaded, recorded, sorted(used - set(recorded)))
         _tell_counts(bulk, version)
-    return 1 if missing else 0
+    return 1 if faults else 0
 
 
-def _tell_keys(loaded: Loaded, recorded: Sequence[str]) -> set[str]:
-    """Say for each sealing key whether it is at hand; the answer is what keeps a daemon from starting."""
+def _key_ids_in_use(bulk: Bulk) -> set[str]:
+    """The ids (hex) with which the sealed values begin, behind one byte of format."""
+    found: set[str] = set()
+    for table in SEALED_TABLES:
+        for column in table.columns:
+            sql = f"SELECT DISTINCT substr({column}, 2, {KEY_ID_LENGTH}) FROM {table.name} WHERE {column} IS NOT NULL"
+            found.update(bytes(id_).hex() for (id_,) in bulk.execute(sql))
+    return found
+
+
+def _tell_keys(loaded: Loaded, recorded: Sequence[str], unrecorded: Sequence[str]) -> set[str]:
+    """Say for each sealing key whether it is at hand; the answer is what must be mended.
+
+    ``recorded`` are the ids (hex) that the database lists, ``unrecorded`` those that are in use though it does not.
+    """
     at_hand, missing = {}, set()
     for place in loaded.settings.sealing_keys:
         try:
@@ -118,12 +132,15 @@ def _tell_keys(loaded: Loaded, recorded: Sequence[str]) -> set[str]:
                 complain(loaded.complaint(error.setting, error))
                 missing.add(place)
     first_place = loaded.settings.sealing_keys[0]
-    mend = where_to_put(first_place, any(at_hand.get(id_) == first_place for id_ in recorded))
+    mend = mend_of_missing(first_place, any(at_hand.get(id_) == first_place for id_ in recorded))
     for id_ in recorded:
         say(f"sealing key: {id_} " + (f"is in {at_hand[id_]}" if id_ in at_hand else f"is missing: {mend}"))
+    for id_ in unrecorded:
+        where = f"it is in {at_hand[id_]}" if id_ in at_hand else mend
+        say(f"sealing key: {id_} seals some values but is not recorded: {where}; then run fxa-auth db rewrap")
     if not recorded:
         say("sealing key: none yet, a daemon records one when it first starts")
-    return missing | (set(recorded) - set(at_hand))
+    return missing | (set(recorded) - set(at_hand)) | set(unrecorded)
 
 
 def _will_be_made(loaded: Loaded, place: str) -> bool:

@@ -9,11 +9,10 @@ from fxa_auth.commands.running import run_on_storage, say
 from fxa_auth.config import Settings
 from fxa_auth.storage import Storage
 from fxa_auth.store.rewrapping import Rewrapping
-from fxa_auth.store.seal import key_id
 
 DETAILS = (
-    "Daemons may serve meanwhile, provided that all of them already have the newest key first in sealingKeys. A run "
-    "that was cut off is simply begun again."
+    "Daemons may serve meanwhile, provided that all of them already have the newest key first in sealingKeys: one that "
+    "does not changes nothing any more, and answers 503. A run that was cut off is simply begun again."
 )
 
 
@@ -23,10 +22,11 @@ def run(options: argparse.Namespace) -> int:
 
 
 async def _rewrap(reactor: Any, settings: Settings, storage: Storage) -> None:
-    newest = storage.sealing_keys[0]
-    rewrapping = Rewrapping(storage.database, storage.seal)
-    rows = await rewrapping.run()
-    forgotten = await rewrapping.forget_other_keys(newest)
-    say(f"{rows} rows sealed anew; everything is sealed with key {key_id(newest).hex()} ({settings.sealing_keys[0]})")
-    if forgotten:
-        say(f"The database needs no more: {', '.join(forgotten)}. Take it out of sealingKeys and restart the daemons.")
+    database = settings.database
+    longest_change_s = database.statement_timeout / 1000 + 1 if database.is_postgres else 0
+    done = await Rewrapping(storage.database, storage.seal, reactor, longest_change_s).run()
+    newest, place = storage.seal.newest_id, settings.sealing_keys[0]
+    say(f"{done.rows} rows sealed anew; everything is sealed with key {newest} ({place})")
+    if done.struck_off:
+        no_more = ", ".join(done.struck_off)
+        say(f"The database needs no more: {no_more}. Take it out of sealingKeys and restart the daemons.")

@@ -44,7 +44,7 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run_on_storage(options: argparse.Namespace, work: Work) -> int:
-    """Do the work on the store that the settings name; the answer is the exit code.
+    """Do the work on the store that the settings name, which a daemon has made; the answer is the exit code.
 
     ``options`` are those of ``add_settings_options``. A process can do this once, since a reactor runs once.
     """
@@ -76,7 +76,7 @@ def complain(line: str) -> None:
 
 
 def _nothing_there(loaded: Loaded) -> str | None:
-    """Why there can be nothing to work on; a command does not make a database."""
+    """Why there can be nothing to work on."""
     database = loaded.settings.database
     if database.is_postgres:
         return None
@@ -92,7 +92,7 @@ def _nothing_there(loaded: Loaded) -> str | None:
 async def _perform(reactor: Any, loaded: Loaded, work: Work) -> int:
     storage = Storage(loaded.settings, reactor)
     try:
-        await storage.open()
+        await storage.open_existing()
         storage.unseal()
         await work(reactor, loaded.settings, storage)
     except CommandFailed as error:

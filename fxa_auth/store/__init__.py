@@ -7,13 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from twisted.logger import Logger
+
 from fxa_auth.store.accounts import AccountTable
-from fxa_auth.store.database import Database, Row, Statement
+from fxa_auth.store.database import Database, DatabaseUnavailable, DemandFailed, Row, Statement
 from fxa_auth.store.events import EventTable
 from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.mails import MailTable
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.tokens import TokenTable
+
+_log = Logger()
+
+_KEY_IS_RECORDED = "sealing key is recorded"
 
 
 class Store:
@@ -27,19 +33,43 @@ class Store:
         self.mails = MailTable(database, seal)
         self.events = EventTable()
         self.leases = LeaseTable()
+        self._has_told = False
 
     async def change(self, *steps: Statement) -> list[Sequence[Row]]:
-        """Carry out the steps in one transaction, all or none.
+        """Carry out the steps in one transaction, all or none; the answer holds each step's RETURNING rows.
+
+        Nothing is changed once ``fxa-auth db rewrap`` has struck off the key that this store seals with: what it seals
+        would be lost with that key.
 
         :raises DemandFailed: a step found nothing where it had to
-        :raises DatabaseUnavailable: the database does not answer or failed
+        :raises DatabaseUnavailable: the database does not answer or failed, or the sealing key was struck off
         """
-        return await self._database.change(steps)
+        try:
+            _, *results = await self._database.change([self._guard(), *steps])
+        except DemandFailed as error:
+            if error.demand != _KEY_IS_RECORDED:
+                raise
+            raise self._struck_off() from None
+        return results
 
     async def ping(self) -> None:
-        """Ask the database for a sign of life. Until the sealing keys are loaded there is none.
+        """Ask the database for a sign of life, and for the key that seals. Until the keys are loaded there is none.
 
-        :raises DatabaseUnavailable: it gave none
+        :raises DatabaseUnavailable: it gave none, or the sealing key was struck off
         """
-        self._seal.require_keys()
-        await self._database.query("SELECT 1", {})
+        guard = self._guard()
+        if not await self._database.query(guard.sql, guard.params):
+            raise self._struck_off()
+
+    def _guard(self) -> Statement:
+        """The step that comes before all others."""
+        sql = "SELECT 1 AS found FROM sealing_keys WHERE key_id = :id"
+        return Statement(sql, {"id": self._seal.newest_id}, _KEY_IS_RECORDED)
+
+    def _struck_off(self) -> DatabaseUnavailable:
+        """What every change fails with from now on; the log is told once."""
+        key, mend = self._seal.newest_id, "restart this daemon with the newest key first in sealingKeys"
+        if not self._has_told:
+            self._has_told = True
+            _log.error("store.sealing_key_struck_off", key=key, mend=mend)
+        return DatabaseUnavailable(f"sealing key {key} was struck off by db rewrap: {mend}")

@@ -22,8 +22,9 @@ from psycopg2 import extensions, extras
 from fxa_auth.config import masked_url
 from fxa_auth.store import schema
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
-from fxa_auth.store.postgres import MIGRATION_LOCK
-from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
+from fxa_auth.store.pgconnection import url_parts
+from fxa_auth.store.schema import MIGRATION_LOCK, VERSION_TABLE, pending_upgrades
+from fxa_auth.store.sqlite import BUSY_TIMEOUT_S
 
 BATCH = 1000
 """Rows read and written at a time."""
@@ -31,7 +32,6 @@ BATCH = 1000
 CONNECT_TIMEOUT_S = 10
 LOCK_TIMEOUT_MS = 10_000
 SILENCE_TIMEOUT_MS = 60_000
-BUSY_TIMEOUT_S = 5.0
 
 _AS_READ: dict[str, tuple[type, ...]] = {
     "BYTEA": (bytes, memoryview),
@@ -43,6 +43,9 @@ _AS_MEANT: dict[str, Callable[[Any], Any]] = {"BYTEA": bytes, "BIGINT": int, "TE
 """For each type that the schema uses: what either database gives, and what makes one and the same value of it."""
 
 Values = tuple[Any, ...]
+
+Digests = dict[str, tuple[int, str]]
+"""For each table the number of its rows and their SHA-256 (64 hex digits)."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,15 @@ class Digest:
         return self._hash.hexdigest()
 
 
+VERSIONS = Table("schema_versions", (Column("version", "BIGINT"), Column("applied_at_ms", "BIGINT")), ("version",))
+"""The one table that is not in the schema files."""
+
+BACKUP_DIGESTS = Table(
+    "backup_digests", (Column("name", "TEXT"), Column("rows", "BIGINT"), Column("checksum", "TEXT")), ("name",)
+)
+"""Only in a backup of an SQLite file: the digest of each of its other tables."""
+
+
 def known_version() -> int:
     """The schema that this program works with."""
     return schema.upgrades()[-1].version
@@ -104,15 +116,32 @@ def known_version() -> int:
 
 def tables(version: int | None = None) -> tuple[Table, ...]:
     """The tables of a schema version (None for this program's), each after those that its rows refer to."""
-    with closing(sqlite3.connect(":memory:")) as connection:
-        for upgrade in schema.upgrades()[:version]:
-            for sql in upgrade.statements:
-                connection.execute(sql)
+    with _fresh(version) as connection:
         found = {name: _table(connection, name) for name in _table_names(connection)}
         parents = {
             name: {row[2] for row in connection.execute(f"PRAGMA foreign_key_list({name})")} - {name} for name in found
         }
     return tuple(found[name] for name in TopologicalSorter(parents).static_order())
+
+
+@contextmanager
+def _fresh(version: int | None) -> Iterator[sqlite3.Connection]:
+    """A database in memory at a schema version (None for this program's), still without the table of versions."""
+    with closing(sqlite3.connect(":memory:")) as connection:
+        for upgrade in schema.upgrades()[:version]:
+            for sql in upgrade.statements:
+                connection.execute(sql)
+        yield connection
+
+
+def _catalogue(connection: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Everything that makes up the schema, apart from spaces, SQLite's statistics and a backup's digests."""
+    sql = "SELECT type, name, tbl_name, coalesce(sql, '') FROM sqlite_master WHERE name NOT GLOB 'sqlite_stat[14]'"
+    return {
+        tuple(" ".join(str(value).split()) for value in row)
+        for row in connection.execute(sql)
+        if row[2] != BACKUP_DIGESTS.name
+    }
 
 
 def _table_names(connection: sqlite3.Connection) -> list[str]:
@@ -157,7 +186,7 @@ class Bulk(ABC):
         """The schema that was applied, 0 for none."""
         if not self.has_table("schema_versions"):
             return 0
-        return int(self.execute("SELECT coalesce(max(version), 0) FROM schema_versions")[0][0])
+        return max((version or 0 for batch in self.rows(VERSIONS) for version, _ in batch), default=0)
 
     def upgrade(self, now_ms: int) -> None:
         """Apply the schema files that the database lacks, as the daemon does at its start.
@@ -213,9 +242,31 @@ class SqliteBulk(Bulk):
     def commit(self) -> None:
         self._connection.execute("COMMIT")
 
-    def is_of_this_shape(self, wanted: Sequence[Table]) -> bool:
-        """Whether the file has these tables, with these columns."""
-        return all(_table(self._connection, table.name) == table for table in wanted)
+    def strangers(self, version: int) -> list[str]:
+        """The names of what a new database of this schema version has and this one has not, or the other way round."""
+        with _fresh(version) as fresh:
+            fresh.execute(VERSION_TABLE)
+            return sorted({name for _, name, *_ in _catalogue(self._connection) ^ _catalogue(fresh)})
+
+    def digests(self) -> Digests:
+        """Of all tables, as they are now."""
+        found = {table.name: self.digest(table) for table in (VERSIONS, *tables(self.version()))}
+        return {name: (digest.rows, digest.checksum) for name, digest in found.items()}
+
+    def record_digests(self) -> None:
+        """Note the digests in a table of their own."""
+        self.drop_recorded_digests()
+        self.execute("CREATE TABLE backup_digests (name TEXT PRIMARY KEY, rows BIGINT, checksum TEXT)")
+        self.insert(BACKUP_DIGESTS, [(name, *digest) for name, digest in self.digests().items()])
+
+    def recorded_digests(self) -> Digests | None:
+        """What was noted, None if nothing was."""
+        if not self.has_table(BACKUP_DIGESTS.name):
+            return None
+        return {name: (rows, checksum) for batch in self.rows(BACKUP_DIGESTS) for name, rows, checksum in batch}
+
+    def drop_recorded_digests(self) -> None:
+        self.execute("DROP TABLE IF EXISTS backup_digests")
 
     def is_blank(self) -> bool:
         """Whether the file holds no table at all."""
@@ -322,15 +373,8 @@ def _connect_sqlite(uri: str) -> sqlite3.Connection:
 
 def _connect_postgres(url: str) -> extensions.connection:
     """Connect with waits that end: for the server, for a lock, and for an answer from a host that is gone."""
-    try:
-        parts = extensions.parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        mend = "write special signs in a password as %40 and the like"
-        raise DatabaseUnavailable(f"libpq cannot read this URL: {mend}") from None
-    if "@" in parts.get("host", ""):
-        raise DatabaseUnavailable("the URL has two @: write one in a password as %40")
     options = f"-c lock_timeout={LOCK_TIMEOUT_MS} -c statement_timeout=0 -c idle_in_transaction_session_timeout=0"
-    parts = {"application_name": "fxa-auth db", "connect_timeout": str(CONNECT_TIMEOUT_S), **parts}
+    parts = {"application_name": "fxa-auth db", "connect_timeout": str(CONNECT_TIMEOUT_S), **url_parts(url)}
     parts |= {"client_encoding": "UTF8", "tcp_user_timeout": str(SILENCE_TIMEOUT_MS)}
     parts["options"] = f"{parts.get('options', '')} {options}".strip()
     return psycopg2.connect(extensions.make_dsn(**parts))
@@ -341,6 +385,11 @@ def told(what: str) -> Iterator[None]:
     """Turn an error of either database into DatabaseUnavailable with one line; ``what`` begins it."""
     try:
         yield
-    except (sqlite3.Error, psycopg2.Error) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DatabaseUnavailable(f"{what}: {reason}") from error
+    except (sqlite3.Error, psycopg2.Error, UnicodeDecodeError) as error:
+        # Python cannot decode some of what SQLite says about a damaged schema.
+        raise DatabaseUnavailable(f"{what}: {first_line(error)}") from error
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

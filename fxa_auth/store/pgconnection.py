@@ -21,7 +21,7 @@ from twisted.logger import Logger
 from txpostgres import txpostgres
 from zope.interface import implementer
 
-from fxa_auth.store.database import Row
+from fxa_auth.store.database import Row, UnusableDatabase
 
 _log = Logger()
 
@@ -141,6 +141,21 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]  # txpostgres has
         if error.pgcode is None:
             return isinstance(error, psycopg2.OperationalError)
         return error.pgcode.startswith(_OF_NO_USE)
+
+
+def url_parts(url: str) -> dict[str, str]:
+    """A libpq URL taken apart, by libpq's names.
+
+    :raises UnusableDatabase: libpq does not understand it, or takes a part of the password for one of a host
+    """
+    try:
+        parts = dict(extensions.parse_dsn(url))
+    except psycopg2.Error:  # whose text would show the password
+        parts = None
+    if parts is None or any("@" in host[1:] for host in parts.get("host", "").split(",")):
+        mend = "see to its parameters, and write special signs of names and passwords as %40 and the like"
+        raise UnusableDatabase(f"libpq does not understand this URL: {mend}")
+    return parts
 
 
 def first_line(error: BaseException) -> str:

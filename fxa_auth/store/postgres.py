@@ -13,15 +13,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
 import psycopg2
-from psycopg2 import extensions
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from fxa_auth.clock import time_ms
 from fxa_auth.shield import shielded
-from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement, UnusableDatabase
-from fxa_auth.store.pgconnection import Connection, Lost, Refused, first_line
-from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
+from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement
+from fxa_auth.store.pgconnection import Connection, Lost, Refused, first_line, url_parts
+from fxa_auth.store.schema import MIGRATION_LOCK, VERSION_TABLE, pending_upgrades, require_current
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -30,7 +29,6 @@ CONNECT_TIMEOUT_S = 3.0
 GRACE_S = 1.0
 """How long after the server's own time limit a statement counts as lost, and its connection with it."""
 
-MIGRATION_LOCK = 0x66786120
 _ATTEMPTS = 3
 _DEFAULTS = {
     "application_name": "fxa-auth",
@@ -77,16 +75,23 @@ class PostgresDatabase:
         self.pending = 0
         """How many calls run or wait for a connection."""
 
-    async def start(self) -> None:
+    async def start(self, upgrade: bool = True) -> None:
         """Reach the server and bring the schema up to date; of several daemons one does it while the others wait.
 
+        Without ``upgrade`` nothing is changed, and the schema has to be the one that this program knows.
+
         :raises DatabaseUnavailable: the server cannot be reached
-        :raises UnusableDatabase: a newer version of this program has used the database, or the URL makes no sense
+        :raises UnusableDatabase: a newer version of this program has used the database, or there is something to
+            upgrade, or the URL makes no sense
         """
         self._is_open = self._is_starting = True
         try:
             self._parts = self._connection_parts()
-            await self._to_its_end(self._with_connection(self._upgrade, None))
+            if upgrade:
+                await self._to_its_end(self._with_connection(self._upgrade, None))
+            else:
+                limit_s = self._statement_timeout_s + GRACE_S
+                await self._to_its_end(self._with_connection(_require_current, limit_s))
         except BaseException as error:
             self._is_open = False
             if isinstance(error, Lost | Refused):
@@ -97,10 +102,7 @@ class PostgresDatabase:
 
     def _connection_parts(self) -> dict[str, str]:
         """The URL taken apart, by libpq's names, with all that a connection of ours needs."""
-        try:
-            parts = {**_DEFAULTS, **extensions.parse_dsn(self._url), "client_encoding": "UTF8"}
-        except psycopg2.Error:  # whose text would show the password
-            raise UnusableDatabase("libpq does not understand this URL: see to its parameters and % signs") from None
+        parts = {**_DEFAULTS, **url_parts(self._url), "client_encoding": "UTF8"}
         limits_s = {
             "statement_timeout": self._statement_timeout_s,
             "lock_timeout": self._lock_timeout_s,
@@ -278,9 +280,7 @@ class PostgresDatabase:
             await connection.execute("SET LOCAL lock_timeout = 0", {})
             await connection.execute("SELECT pg_advisory_xact_lock(:lock)", {"lock": MIGRATION_LOCK})
             await connection.execute(VERSION_TABLE, {})
-            sql = "SELECT coalesce(max(version), 0) AS version FROM schema_versions"
-            [row], _ = await connection.execute(sql, {})
-            for upgrade in pending_upgrades(row["version"]):
+            for upgrade in pending_upgrades(await _version(connection)):
                 for sql in upgrade.statements:
                     await connection.execute(sql, {})
                 sql = "INSERT INTO schema_versions VALUES (:version, :now_ms)"
@@ -292,6 +292,17 @@ class PostgresDatabase:
             raise
         finally:
             self._upgrading = None
+
+
+async def _require_current(connection: Connection) -> None:
+    [row], _ = await connection.execute("SELECT to_regclass('schema_versions') IS NOT NULL AS is_there", {})
+    require_current(await _version(connection) if row["is_there"] else 0)
+
+
+async def _version(connection: Connection) -> int:
+    sql = "SELECT coalesce(max(version), 0) AS version FROM schema_versions"
+    [row], _ = await connection.execute(sql, {})
+    return int(row["version"])
 
 
 async def _in_transaction(connection: Connection, statements: Sequence[Statement]) -> list[Sequence[Row]]:

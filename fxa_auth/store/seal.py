@@ -80,6 +80,15 @@ class Seal:
         except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             raise BrokenSeal(f"{table}.{column} is damaged or was moved from another row") from None
 
+    @property
+    def newest_id(self) -> str:
+        """The id of the key that seals now, in hex.
+
+        :raises DatabaseUnavailable: the keys are not loaded yet
+        """
+        self.require_keys()
+        return self._newest[len(_FORMAT) :].hex()
+
     def is_newest(self, sealed: bytes) -> bool:
         """Tell whether the value was sealed with the key that seals now."""
         return sealed[:_HEADER_LENGTH] == self._newest

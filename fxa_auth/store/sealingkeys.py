@@ -13,6 +13,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
+from fxa_auth.files import sync
 from fxa_auth.store.database import Database, Statement, UnusableDatabase
 from fxa_auth.store.seal import KEY_LENGTH, key_id
 
@@ -22,17 +23,22 @@ ENVIRONMENT = "env:"
 """What a place begins with that names an environment variable; any other is a file."""
 
 
-async def find_keys(database: Database, places: Sequence[str], environ: Mapping[str, str], now_ms: int) -> list[bytes]:
+async def find_keys(
+    database: Database, places: Sequence[str], environ: Mapping[str, str], now_ms: int, *, may_record: bool = True
+) -> list[bytes]:
     """The keys (32 bytes each) at ``places``, the first of which seals from now on.
 
-    A new database is given a new key if its file is not there yet. Without places (a database in memory) the key lives
-    as long as the process.
+    A new database is given a new key if its file is not there yet. Without places (a database in memory) there is a
+    new key at each call, which lives as long as the process. Unless it ``may_record`` a key, the first has to be one
+    that the database knows.
 
     :raises UnusableDatabase: a key is missing or damaged, or the database is sealed with one that is not among them
     """
+    recorded = await recorded_keys(database)
     if not places:
-        return [os.urandom(KEY_LENGTH)]
-    recorded = await _recorded(database)
+        key = os.urandom(KEY_LENGTH)
+        await _record(database, _next_position(recorded), key_id(key).hex(), now_ms)
+        return [key]
     if not recorded and not places[0].startswith(ENVIRONMENT):
         _make_unless_there(Path(places[0]))
     keys = [read_key(place, environ, recorded) for place in places]
@@ -43,29 +49,36 @@ async def find_keys(database: Database, places: Sequence[str], environ: Mapping[
     if missing:
         found = ", ".join(f"{id_} ({place})" for id_, place in zip(ids, places, strict=True))
         raise _unusable(
-            f"the database is sealed with key {', '.join(missing)}, here is only {found}: copy the missing key's file "
-            f"from the host that has it, or from a backup, and {where_to_put(places[0], ids[0] in recorded)}"
+            f"the database is sealed with key {', '.join(missing)}, here is only {found}: "
+            f"{mend_of_missing(places[0], ids[0] in recorded)}"
         )
+    if ids[0] not in recorded and not may_record:
+        raise _unusable(f"no daemon seals with key {ids[0]} ({places[0]}) yet: restart the daemons first")
     while ids[0] not in recorded:
-        recorded = await _record(database, max(recorded.values()) + 1, ids[0], now_ms)
+        recorded = await _record(database, _next_position(recorded), ids[0], now_ms)
     return keys
 
 
-def where_to_put(first_place: str, is_first_recorded: bool) -> str:
-    """Where a missing key belongs: never behind one that the database does not know, which then would seal."""
+def mend_of_missing(first_place: str, is_first_recorded: bool) -> str:
+    """How to get a missing key, and where to put it: never behind one that the database does not know."""
+    copied = "copy the missing key's file from the host that has it, or from a backup, and "
     if is_first_recorded:
-        return "name it in sealingKeys, behind the others"
-    return f"put it in place of {first_place}, or name it first in sealingKeys"
+        return f"{copied}name it in sealingKeys, behind the others"
+    return f"{copied}put it in place of {first_place}, or name it first in sealingKeys"
 
 
 def _unusable(problem: str) -> UnusableDatabase:
     return UnusableDatabase(problem, "sealingKeys")
 
 
-async def _recorded(database: Database) -> dict[str, int]:
+async def recorded_keys(database: Database) -> dict[str, int]:
     """The ids of the recorded keys, in hex, and their positions."""
     rows = await database.query("SELECT key_id, position FROM sealing_keys ORDER BY position", {})
     return {row["key_id"]: row["position"] for row in rows}
+
+
+def _next_position(recorded: Mapping[str, int]) -> int:
+    return max(recorded.values(), default=0) + 1
 
 
 async def _record(database: Database, position: int, id_: str, now_ms: int) -> dict[str, int]:
@@ -75,7 +88,7 @@ async def _record(database: Database, position: int, id_: str, now_ms: int) -> d
         " ON CONFLICT DO NOTHING"
     )
     await database.change([Statement(sql, {"position": position, "key_id": id_, "now_ms": now_ms})])
-    return await _recorded(database)
+    return await recorded_keys(database)
 
 
 def read_key(place: str, environ: Mapping[str, str], recorded: Iterable[str]) -> bytes:
@@ -131,15 +144,7 @@ def _make_unless_there(path: Path) -> None:
             return
         finally:
             draft.unlink()
-        _sync_folder(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise _unusable(f"cannot write {path} ({error.strerror}): mend the folder's permissions") from None
     _log.info("store.sealing_key_made", path=str(path))
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

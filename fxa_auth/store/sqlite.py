@@ -20,7 +20,7 @@ from twisted.python.threadpool import ThreadPool
 
 from fxa_auth.clock import time_ms
 from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Row, Statement
-from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades
+from fxa_auth.store.schema import VERSION_TABLE, pending_upgrades, require_current
 
 _log = Logger()
 _T = TypeVar("_T")
@@ -45,15 +45,17 @@ class SqliteDatabase:
         """How many changes and scans wait for the thread or run on it."""
         return len(self._pool.working) + self._pool._queue.qsize()
 
-    async def start(self) -> None:
+    async def start(self, upgrade: bool = True) -> None:
         """Open the file, making it (0600) if need be, and bring its schema up to date.
 
+        Without ``upgrade`` it is only opened, and has to be there with the schema that this program knows.
+
         :raises DatabaseUnavailable: it cannot be opened
-        :raises UnusableDatabase: a newer version of this program has used it
+        :raises UnusableDatabase: a newer version of this program has used it, or there is something to upgrade
         """
         self._pool.start()
         try:
-            self._writer = await self._on_thread(self._open)
+            self._writer = await self._on_thread(lambda: self._open(upgrade))
         except sqlite3.Error as error:
             raise DatabaseUnavailable(f"cannot open {self._path} ({error}): {_mend(error)}") from error
         except OSError as error:
@@ -108,18 +110,22 @@ class SqliteDatabase:
     async def _on_thread(self, work: Callable[[], _T]) -> _T:
         return await deferToThreadPool(self._reactor, self._pool, work)
 
-    def _open(self) -> sqlite3.Connection:
+    def _open(self, upgrade: bool) -> sqlite3.Connection:
         if self._path is None:
             connection = _connect("file::memory:", BUSY_TIMEOUT_S)
         else:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-            connection = _connect(self._path.absolute().as_uri(), BUSY_TIMEOUT_S)
+            if upgrade:
+                self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            connection = _connect(f"{self._path.absolute().as_uri()}?mode=rw", BUSY_TIMEOUT_S)
         try:
+            if not upgrade:
+                require_current(_version(connection))  # ahead of the first write
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
-            _upgrade(connection, time_ms(self._clock))
+            if upgrade:
+                _upgrade(connection, time_ms(self._clock))
         except BaseException:
             connection.close()
             raise
@@ -130,7 +136,10 @@ def _mend(error: Exception) -> str:
     """What an operator does about a database that cannot be opened."""
     if isinstance(error, IsADirectoryError):
         return "name a file, not a folder"
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says more than is needed here
+    code = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_READONLY_DBMOVED:
+        return "the file was replaced while starting: start again"
+    code &= 0xFF  # the rest says more than is needed here
     if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
         return "restore a backup, or name another file"
     if code == sqlite3.SQLITE_BUSY:
@@ -162,12 +171,19 @@ def _in_transaction(connection: sqlite3.Connection, statements: Sequence[Stateme
     return results
 
 
+def _version(connection: sqlite3.Connection) -> int:
+    """The schema that was applied, 0 for none."""
+    if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'schema_versions'").fetchall():
+        return 0
+    (version,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_versions").fetchone()
+    return int(version)
+
+
 def _upgrade(connection: sqlite3.Connection, now_ms: int) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(VERSION_TABLE)
-        (current,) = connection.execute("SELECT coalesce(max(version), 0) FROM schema_versions").fetchone()
-        for upgrade in pending_upgrades(current):
+        for upgrade in pending_upgrades(_version(connection)):
             for sql in upgrade.statements:
                 connection.execute(sql)
             connection.execute("INSERT INTO schema_versions VALUES (?, ?)", (upgrade.version, now_ms))

@@ -16,7 +16,8 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from fxa_auth.store.bulk import SqliteBulk, reading_sqlite, tables, told
+from fxa_auth.files import sync
+from fxa_auth.store.bulk import Digests, SqliteBulk, filling_sqlite, first_line, reading_sqlite, tables, told
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.store.schema import pending_upgrades
 
@@ -77,39 +78,82 @@ def copy_pages(source: Path, made: Path, progress: Callable[[int, int], None]) -
         writer.execute("PRAGMA journal_mode = DELETE")
 
 
-def inspect(path: Path, shown: Path) -> Content:
-    """Read a draft through and through; ``shown`` is how to call it in a complaint.
+def record_digests(made: Path, shown: Path) -> None:
+    """Make a draft a backup: it names the digest of each of its tables. ``shown`` is how to call it in a complaint.
 
     :raises UnusableDatabase: it is damaged, not a database of this program, or of a newer version of it
     """
+    with _damage_told(shown), filling_sqlite(made) as bulk:
+        _require_known_version(bulk, shown)
+        bulk.record_digests()
+        bulk.commit()
+
+
+def recorded_digests(made: Path, shown: Path) -> Digests:
+    """:raises UnusableDatabase: it is damaged, or not a backup"""
+    with _damage_told(shown), reading_sqlite(made) as bulk:
+        recorded = bulk.recorded_digests()
+    if recorded is None:
+        raise UnusableDatabase(f"{shown} is no backup: only what fxa-auth db backup wrote can be restored")
+    return recorded
+
+
+def drop_recorded_digests(made: Path, shown: Path) -> None:
+    """Make a backup a database again.
+
+    :raises UnusableDatabase: it is damaged
+    """
+    with _damage_told(shown), filling_sqlite(made) as bulk:
+        bulk.drop_recorded_digests()
+        bulk.commit()
+
+
+def inspect(path: Path, shown: Path, wanted: Digests | None = None) -> Content:
+    """Read a draft through and through, and compare its digests with those ``wanted``.
+
+    :raises UnusableDatabase: it is damaged, not a database of this program, or of a newer version of it
+    """
+    with _damage_told(shown), reading_sqlite(path) as bulk:
+        _require_soundness(bulk, shown)
+        if wanted is not None:
+            _require_digests(bulk, shown, wanted)
+        version = bulk.version()
+        accounts = next(table for table in tables(version) if table.name == "accounts")
+        return Content(path.stat().st_size, version, bulk.count(accounts), tuple(bulk.sealing_keys()))
+
+
+@contextmanager
+def _damage_told(shown: Path) -> Iterator[None]:
     try:
-        with reading_sqlite(path) as bulk:
-            _require_soundness(bulk, shown)
-            version = bulk.version()
-            accounts = next(table for table in tables(version) if table.name == "accounts")
-            return Content(path.stat().st_size, version, bulk.count(accounts), tuple(bulk.sealing_keys()))
+        yield
     except DatabaseUnavailable as error:
-        raise UnusableDatabase(f"{shown} is damaged ({error.__cause__}): use another copy") from error
+        reason = first_line(error.__cause__ or error)
+        raise UnusableDatabase(f"{shown} is damaged ({reason}): use another copy") from error
 
 
-def _require_soundness(bulk: SqliteBulk, shown: Path) -> None:
+def _require_known_version(bulk: SqliteBulk, shown: Path) -> None:
     version = bulk.version()
     if not version:
         raise UnusableDatabase(f"{shown} is not a database of fxa-auth")
     pending_upgrades(version)
+
+
+def _require_soundness(bulk: SqliteBulk, shown: Path) -> None:
+    _require_known_version(bulk, shown)
     if faults := bulk.faults():
         raise UnusableDatabase(f"{shown} is damaged ({faults[0].splitlines()[0]}): use another copy")
-    if not bulk.is_of_this_shape(tables(version)):
-        raise UnusableDatabase(f"{shown} has other tables than schema {version} of fxa-auth: use another copy")
+    if strangers := bulk.strangers(bulk.version()):
+        raise UnusableDatabase(
+            f"{shown} has other tables or indexes than schema {bulk.version()} of fxa-auth ({strangers[0]!r}):"
+            " use another copy"
+        )
 
 
-def sync(path: Path) -> None:
-    """Return once a file, or a folder's list of files, is safe on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _require_digests(bulk: SqliteBulk, shown: Path, wanted: Digests) -> None:
+    found = bulk.digests()
+    for name in sorted(found.keys() | wanted.keys(), key=str):
+        if found.get(name) != wanted.get(name):
+            raise UnusableDatabase(f"{shown} is damaged (other rows in {name!r} than written): use another copy")
 
 
 def put(made: Path, place: Path) -> None:

@@ -113,14 +113,18 @@ class TokenTable:
         sql = "DELETE FROM tokens WHERE uid = :uid AND kind = :kind RETURNING id_hash"
         return Statement(sql, {"uid": uid, "kind": kind.value})
 
-    def prune(self, kind: TokenKind, created_before_ms: int, limit: int) -> Statement:
-        """Remove up to ``limit`` tokens of a kind that expires; the rows returned are those removed."""
+    def prune(self, kind: TokenKind, created_before_ms: int, limit: int, skipped: int = 0) -> Statement:
+        """Remove up to ``limit`` tokens of a kind that expires, the oldest but for the ``skipped`` oldest of all.
+
+        The rows returned are those removed.
+        """
         sql = (
             "DELETE FROM tokens WHERE id_hash IN (SELECT id_hash FROM tokens"
-            f" WHERE kind = :kind AND kind IN {_ONE_PER_ACCOUNT} AND created_at_ms < :created_before_ms LIMIT :limit)"
-            " RETURNING id_hash"
+            f" WHERE kind = :kind AND kind IN {_ONE_PER_ACCOUNT} AND created_at_ms < :created_before_ms"
+            " ORDER BY created_at_ms, id_hash LIMIT :limit OFFSET :skipped) RETURNING id_hash"
         )
-        return Statement(sql, {"kind": kind.value, "created_before_ms": created_before_ms, "limit": limit})
+        params = {"kind": kind.value, "created_before_ms": created_before_ms, "limit": limit, "skipped": skipped}
+        return Statement(sql, params)
 
     def _token(self, row: Row) -> Token:
         return Token(

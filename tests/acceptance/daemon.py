@@ -24,12 +24,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import fxa_auth
 from fxa_auth.config import DECLARED
-from tests.postgres import administer, create_database, drop_database
+from tests.postgres import administer, create_database, drop_database, dump
 
 TIMEOUT_S = 60
 """Longer than anything here takes on a slow machine; reaching it is a failure."""
@@ -193,12 +194,31 @@ class Daemon:
         with contextlib.closing(sqlite3.connect(self.folder / "accounts.sqlite")) as database, database:
             return database.execute(statement).fetchall()
 
-    def stored(self) -> bytes:
-        """All that is in the database: its files as they are, or each row as text, bytes in hex."""
+    def dumps(self) -> dict[str, bytes]:
+        """All that is in the database, in each form that it is found in: its files as they are, or what saves it."""
         if self._is_embedded:
-            return b"".join(path.read_bytes() for path in sorted(self.folder.glob("accounts.sqlite*")))
-        tables = self.sql("SELECT table_name FROM information_schema.tables WHERE table_schema = 'public'")
-        return "\n".join(text for (name,) in tables for (text,) in self.sql(f"SELECT t::text FROM {name} t")).encode()
+            files = b"".join(path.read_bytes() for path in sorted(self.folder.glob("accounts.sqlite*")))
+            with contextlib.closing(sqlite3.connect(self.folder / "accounts.sqlite")) as database:
+                statements = "\n".join(database.iterdump())
+            return {"files": files, "statements": statements.encode()}
+        return {
+            "plain": dump(self.database_url),
+            "custom": dump(self.database_url, "--format=custom", "--compress=0"),
+            "inserts": dump(self.database_url, "--inserts"),
+        }
+
+    def copy(self) -> Daemon:
+        """Another daemon, on a copy of the database of this one, which has stopped; it gets no other file."""
+        if not self._is_embedded:
+            name = urlsplit(self.database_url).path[1:]
+            return Daemon(database_url=create_database(copy_of=name))
+        copied = Daemon()
+        with (
+            contextlib.closing(sqlite3.connect(self.folder / "accounts.sqlite")) as source,
+            contextlib.closing(sqlite3.connect(copied.folder / "accounts.sqlite")) as target,
+        ):
+            source.backup(target)
+        return copied
 
     @property
     def _is_embedded(self) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 import psycopg2
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.store.postgres import MIGRATION_LOCK
-from tests.acceptance.daemon import Daemon, eventually
-from tests.acceptance.wire import Answer, Call, Token, Wire, credentials, new_email
+from fxa_auth.store.schema import MIGRATION_LOCK
+from tests.acceptance.daemon import Daemon, eventually, started
+from tests.acceptance.wire import Answer, Call, Token, Wire, credentials, mailed_code, new_email
 from tests.postgres import create_database, started_server
 
 QUICK = "[database]\nstatementTimeout = 1000\nlockTimeout = 1000\n"
@@ -127,9 +127,9 @@ class TwoDaemonsTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         url = create_database()
-        first = a_daemon(self, url)
-        first.start()
-        second = a_daemon(self, url)
+        first = started(self, database_url=url)
+        second = Daemon(database_url=url)
+        self.addCleanup(second.close)
         copytree(first.folder / "var", second.folder / "var")
         second.start()
         self.daemons = (first, second)
@@ -138,14 +138,20 @@ class TwoDaemonsTests(SynchronousTestCase):
 
     def race(self, call: Call) -> list[Answer]:
         """The answers to ten calls at each daemon, all at once."""
-        with ThreadPoolExecutor(2) as pool:
-            both = [pool.submit(wire.together, [call] * 10) for wire in self.wires]
-            return [answer for each in both for answer in each.result()]
+        first, second = self.wires
+        return first.at_once([call] * 10, second)
 
     def assertOneWins(self, answers: list[Answer], refusal: tuple[int, int]) -> Answer:
         outcomes = sorted(answer.outcome for answer in answers)
         self.assertEqual(outcomes, [(200, 0), *[refusal] * 19])
         return next(answer for answer in answers if answer.status == 200)
+
+    def assertOneUses(self, call: Call) -> Answer:
+        """Of all that show a token, one finds it."""
+        return self.assertOneWins(self.race(call), (401, 110))
+
+    def create_verified(self) -> None:
+        self.wires[0].post("/account/create", credentials(self.email, preVerified=True))
 
     def test_of_creates_of_one_address_one_wins(self) -> None:
         for _ in range(5):
@@ -156,20 +162,45 @@ class TwoDaemonsTests(SynchronousTestCase):
                 login = wire.post("/account/login", credentials(self.email))
                 self.assertEqual(login.body["uid"], winner.body["uid"])
 
+    def test_of_unverified_creates_of_one_address_one_account_stays(self) -> None:
+        """What a later one replaced is gone, with its session."""
+        for _ in range(5):
+            self.email = new_email()
+            answers = self.race(Call("POST", "/account/create", credentials(self.email)))
+            self.assertLessEqual({answer.outcome for answer in answers}, {(200, 0), (400, 101)})
+            rows = self.daemons[0].sql("SELECT uid, email FROM accounts")
+            [stored] = [bytes(uid).hex() for uid, email in rows if email == self.email]
+            made = [answer for answer in answers if answer.status == 200]
+            for wire in self.wires:
+                alive = [each for each in made if wire.get("/session/status", Token.of(each)).status == 200]
+                self.assertEqual([each.body["uid"] for each in alive], [stored])
+
     def test_keys_are_handed_out_once(self) -> None:
-        self.wires[0].post("/account/create", credentials(self.email, preVerified=True))
+        self.create_verified()
         for _ in range(5):
             login = self.wires[1].post("/account/login?keys=true", credentials(self.email))
-            self.assertOneWins(
-                self.race(Call("GET", "/account/keys", None, Token.of(login, "keyFetchToken"))), (401, 110)
-            )
+            self.assertOneUses(Call("GET", "/account/keys", None, Token.of(login, "keyFetchToken")))
+
+    def test_a_session_is_destroyed_once(self) -> None:
+        self.create_verified()
+        for _ in range(5):
+            login = self.wires[1].post("/account/login", credentials(self.email))
+            self.assertOneUses(Call("POST", "/session/destroy", {}, Token.of(login)))
 
     def test_a_password_is_changed_once(self) -> None:
-        self.wires[0].post("/account/create", credentials(self.email, preVerified=True))
+        self.create_verified()
         body = {"email": self.email, "oldAuthPW": credentials(self.email)["authPW"]}
         token = Token.of(self.wires[0].post("/password/change/start", body), "passwordChangeToken")
         change = {"authPW": "11" * 32, "wrapKb": "00" * 32}
-        self.assertOneWins(self.race(Call("POST", "/password/change/finish", change, token)), (401, 110))
+        self.assertOneUses(Call("POST", "/password/change/finish", change, token))
+
+    def test_an_account_is_reset_once(self) -> None:
+        self.create_verified()
+        forgot = self.wires[0].post("/password/forgot/send_code", {"email": self.email})
+        code = {"code": mailed_code(self.daemons[0], self.email, "x-recovery-code")}
+        verify = Call("POST", "/password/forgot/verify_code", code, Token.of(forgot, "passwordForgotToken"))
+        token = Token.of(self.assertOneUses(verify), "accountResetToken")
+        self.assertOneUses(Call("POST", "/account/reset", {"authPW": "11" * 32}, token))
 
     def test_what_one_has_done_the_other_knows(self) -> None:
         created = self.wires[0].post("/account/create", credentials(self.email))

@@ -1,4 +1,4 @@
-"""Nothing secret of an account's whole life is in the database files or in the log, however it is written."""
+"""Nothing secret of an account's whole life is in the database, its dumps or the log, however it is written."""
 
 from __future__ import annotations
 
@@ -191,12 +191,12 @@ class SearchTests(SynchronousTestCase):
 
 class SecretsCase(SynchronousTestCase):
     def assertWellKept(self, daemon: Daemon, life: Life) -> None:
-        """No secret is in the files, while the daemon runs and after; what is no secret is, or this search is blind."""
+        """No secret is in a dump, while the daemon runs and after; what is no secret is, or the search is blind."""
         life.learn_verifier(daemon)
         for at in ("running", "stopped"):
-            stored = daemon.stored()
-            self.assertIn(life.email.encode(), stored)
-            self.assertEqual(found_in(stored, life.secrets), [], at)
+            for form, dump in daemon.dumps().items():
+                self.assertIn(life.email.encode(), dump, form)
+                self.assertEqual(found_in(dump, life.secrets), [], f"{form}, {at}")
             if at == "running":
                 daemon.stop()
         self.assertIn(life.uid, daemon.log)

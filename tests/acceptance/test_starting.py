@@ -139,6 +139,16 @@ class FilesTests(RefusalCase):
         self.assertRefuses(daemon, SEALING_KEYS, "var/sealing.key is missing", self.wanted_key(daemon))
         self.assertFalse((daemon.folder / "var" / "sealing.key").exists())
 
+    def test_a_copy_of_the_database_without_the_key(self) -> None:
+        daemon = self.used()
+        copied = daemon.copy()
+        self.addCleanup(copied.close)
+        self.assertRefuses(copied, SEALING_KEYS, "var/sealing.key is missing", self.wanted_key(daemon))
+        self.assertFalse((copied.folder / "var" / "sealing.key").exists())
+        (copied.folder / "var").mkdir(exist_ok=True)
+        (copied.folder / "var" / "sealing.key").write_bytes((daemon.folder / "var" / "sealing.key").read_bytes())
+        self.assertRefuses(copied, "secretKeyFile")
+
     def test_a_damaged_sealing_key(self) -> None:
         daemon = self.used()
         (daemon.folder / "var" / "sealing.key").write_text("no key at all")

@@ -11,6 +11,7 @@ import os
 import urllib.parse
 import urllib.request
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +81,16 @@ class Wire:
             self._send(connection, call)
         return [_received(connection) for connection in connections]
 
-    def at_once(self, calls: Sequence[Call]) -> list[Answer]:
-        """The answers to calls that have all arrived before the server sees any of them."""
-        connections = [self._opened() for _ in calls]
-        with self._daemon.frozen():
-            for connection, call in zip(connections, calls, strict=True):
-                self._send(connection, call)
-        return [_received(connection) for connection in connections]
+    def at_once(self, calls: Sequence[Call], *others: Wire) -> list[Answer]:
+        """The answers to calls, to this daemon and to the others, that have all arrived before any daemon sees one."""
+        wires = (self, *others)
+        sendings = [(wire, wire._opened(), call) for wire in wires for call in calls]
+        with ExitStack() as frozen:
+            for wire in wires:
+                frozen.enter_context(wire._daemon.frozen())
+            for wire, connection, call in sendings:
+                wire._send(connection, call)
+        return [_received(connection) for _, connection, _ in sendings]
 
     def send_and_leave(self, call: Call) -> None:
         """Send a call, make sure that the server has it, and hang up without waiting for its answer."""

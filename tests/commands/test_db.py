@@ -15,12 +15,15 @@ from fxa_auth.config import Database
 from fxa_auth.store import schema
 from fxa_auth.store.database import Statement
 from fxa_auth.store.schema import Upgrade
-from fxa_auth.store.seal import key_id
+from fxa_auth.store.seal import SEALED_TABLES, key_id
+from fxa_auth.store.sealingkeys import mend_of_missing
 from tests.databases import ROOT, contents, kill, make_sqlite, names, sqlite, start_serving, write
 from tests.postgres import database_url
 from tests.test_cli import Operator
 
-KEY = bytes(range(32))
+KEY, OTHER_KEY = bytes(32), bytes(range(32))
+"""The first seals what the database holds."""
+
 KNOWN = schema.upgrades()
 NEXT = Upgrade(len(KNOWN) + 1, ("CREATE TABLE added (a BIGINT PRIMARY KEY)",))
 
@@ -121,12 +124,13 @@ class StatusTests(DbOperator):
 
     def test_what_a_daemon_could_not_start_on_is_code_1(self) -> None:
         other = self.folder / "other.key"
-        other.write_text(bytes(32).hex())
-        first, second = key_id(KEY).hex(), key_id(bytes(32)).hex()
+        other.write_text(OTHER_KEY.hex())
+        first, second = key_id(KEY).hex(), key_id(OTHER_KEY).hex()
         self.seal_with(first, second)
         code, out, _ = self.configured("status")
         self.assertEqual(code, 1)
-        self.assertIn(f"sealing key: {second} is missing: name it in sealingKeys, behind the others", out)
+        mend = mend_of_missing(str(self.key), is_first_recorded=True)
+        self.assertIn(f"sealing key: {second} is missing: {mend}\n", out)
         self.config = self.write("b.toml", f'sealingKeys = ["{other}", "env:THE_KEY"]')
         self.environ["THE_KEY"] = KEY.hex()
         code, out, _ = self.configured("status")
@@ -141,8 +145,40 @@ class StatusTests(DbOperator):
         write(self.path, Statement("INSERT INTO schema_versions VALUES (999, 1)", {}))
         self.assertComplains("run the newer version", self.configured("status"))
 
+    def test_a_key_that_seals_values_but_is_not_recorded_is_code_1(self) -> None:
+        """A rewrap that was cut off after it had struck the old key off leaves this."""
+        old, new = key_id(KEY).hex(), key_id(OTHER_KEY).hex()
+        self.seal_with(new)
+        self.environ["NEW"] = OTHER_KEY.hex()
+        server = Database(url=database_url(self))
+        self.assertEqual(self.db("copy", self.database.url, server.url)[0], 0)
+        mend = mend_of_missing("env:NEW", is_first_recorded=True)
+        for url in (self.database.url, server.url):
+            self.environ["DATABASE_URL"] = url
+            for places, where in ((f'"env:NEW", "{self.key}"', f"it is in {self.key}"), ('"env:NEW"', mend)):
+                self.config = self.write("b.toml", f"sealingKeys = [{places}]")
+                code, out, err = self.configured("status")
+                self.assertEqual((code, err), (1, ""))
+                self.assertIn(f"sealing key: {new} is in env:NEW\n", out)
+                told = (
+                    f"sealing key: {old} seals some values but is not recorded: {where}; then run fxa-auth db rewrap\n"
+                )
+                self.assertIn(told, out)
+
+    def test_every_sealed_column_is_looked_at(self) -> None:
+        new = key_id(OTHER_KEY)
+        self.seal_with(new.hex())
+        self.key.write_text(OTHER_KEY.hex())
+        columns = [(table.name, column) for table in SEALED_TABLES for column in table.columns]
+        for table, column in columns:
+            self.assertEqual(self.configured("status")[0], 1, f"all but those before {table}.{column} is old")
+            sql = f"UPDATE {table} SET {column} = :new WHERE {column} IS NOT NULL"
+            write(self.path, Statement(sql, {"new": b"\1" + new + bytes(30)}))
+        self.assertEqual(self.configured("status")[0], 0)
+
     def test_a_new_databases_key_need_not_be_there_yet(self) -> None:
         self.seal_with()
+        write(self.path, *(Statement(f"DELETE FROM {table.name}", {}) for table in SEALED_TABLES))
         self.key.unlink()
         code, out, err = self.configured("status")
         self.assertEqual((code, err), (0, ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -44,7 +45,7 @@ import os, signal, sys
 from fxa_auth.store import postgres, sqlite
 for adapter in (postgres.PostgresDatabase, sqlite.SqliteDatabase):
     def change(self, statements, change=adapter.change, handed=[]):
-        handed.extend(statements[:1] if "old_ka" in str(statements[0].sql) else [])
+        handed.extend([1] if any("old_ka" in step.sql for step in statements) else [])
         if len(handed) > 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return change(self, statements)
@@ -71,7 +72,7 @@ class RewrapContract:
 
     def settings(self, *places: str) -> dict[str, str]:
         path = self.folder / f"{len(places)}{places[0][-3:]}.json"
-        path.write_text('{"sealingKeys": ["' + '", "'.join(places) + '"]}')
+        path.write_text(json.dumps({"sealingKeys": places, "database": {"statementTimeout": 1000}}))
         return {**self.environ, "CONFIG_FILES": str(path.absolute())}
 
     def python(self, program: str, *argv: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -84,8 +85,14 @@ class RewrapContract:
         done = self.python(_FILL, str(accounts), environ=self.settings("env:OLD"))
         self.assertEqual(done.stdout, "filled\n", done.stderr)
 
+    def start_with_new_key(self) -> None:
+        """What a daemon does that finds the new key in front: it records it."""
+        done = self.python(_FILL, "0", environ=self.settings("env:NEW", "env:OLD"))
+        self.assertEqual(done.stdout, "filled\n", done.stderr)
+
     def test_afterwards_the_old_key_is_not_needed(self) -> None:
         self.fill(3)
+        self.start_with_new_key()
         done = run_command(self.folder, "db", "rewrap", environ=self.settings("env:NEW", "env:OLD"))
         self.assertEqual((done.code, done.err), (0, ""))
         self.assertIn(f"3 rows sealed anew; everything is sealed with key {key_id(NEW).hex()}", done.out)
@@ -95,13 +102,29 @@ class RewrapContract:
 
     def test_the_old_key_alone_is_refused_from_then_on(self) -> None:
         self.fill(1)
+        self.start_with_new_key()
         run_command(self.folder, "db", "rewrap", environ=self.settings("env:NEW", "env:OLD"))
         refused = run_command(self.folder, "account", "show", "0@example.com", environ=self.settings("env:OLD"))
         self.assertEqual(refused.code, 1)
         self.assertIn(f"the database is sealed with key {key_id(NEW).hex()}", refused.err)
 
+    def test_an_older_key_in_front_is_refused(self) -> None:
+        self.fill(1)
+        self.start_with_new_key()
+        refused = run_command(self.folder, "db", "rewrap", environ=self.settings("env:OLD", "env:NEW"))
+        self.assertEqual((refused.code, refused.out, len(refused.err.splitlines())), (1, "", 1))
+        self.assertIn('sealingKeys = ["env:OLD", "env:NEW"]', refused.err)
+        self.assertIn(f"the newest key of this database is {key_id(NEW).hex()}", refused.err)
+
+    def test_a_key_that_no_daemon_seals_with_yet_is_refused(self) -> None:
+        self.fill(1)
+        refused = run_command(self.folder, "db", "rewrap", environ=self.settings("env:NEW", "env:OLD"))
+        self.assertEqual((refused.code, refused.out, len(refused.err.splitlines())), (1, "", 1))
+        self.assertIn(f"no daemon seals with key {key_id(NEW).hex()} (env:NEW) yet", refused.err)
+
     def test_killed_in_the_middle_it_is_begun_again(self) -> None:
         self.fill(450)
+        self.start_with_new_key()
         killed = self.python(_DYING, environ=self.settings("env:NEW", "env:OLD"))
         self.assertEqual(killed.returncode, -9, killed.stderr)
         done = run_command(self.folder, "db", "rewrap", environ=self.settings("env:NEW", "env:OLD"))

@@ -10,10 +10,15 @@ import sys
 from pathlib import Path
 from textwrap import dedent
 
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.internet import reactor
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from fxa_auth.commands.running import complain, say
+from fxa_auth.config import Layer, load
+from fxa_auth.storage import Storage
 from tests.commands.operator import TIMEOUT_S, Outcome, environment
+from tests.databases import names
+from tests.postgres import administer, database_url
 
 _PROGRAM = """
 import argparse, sys
@@ -30,14 +35,23 @@ sys.exit(run_on_storage(parser.parse_args(), work))
 """
 
 
-class RunningTests(SynchronousTestCase):
-    """On an SQLite file that is there already."""
+class RunningTests(TestCase):
+    """On an SQLite file that a daemon has made."""
 
-    def setUp(self) -> None:
+    async def setUp(self) -> None:
+        self.settle()
+        settings = {
+            "database": {"url": f"sqlite:///{self.database}"},
+            "sealingKeys": [str(self.folder / "var" / "sealing.key")],
+        }
+        storage = Storage(load([Layer("test", settings)], {}).settings, reactor)
+        await storage.open()
+        await storage.close()
+
+    def settle(self) -> None:
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.database = self.folder / "accounts.sqlite"
-        self.database.touch()
 
     def begin(self, work: str, url: str | None = None, *argv: str) -> subprocess.Popen[str]:
         """Start a process that does the work: the body of an ``async def work(reactor, settings, storage)``."""
@@ -86,6 +100,17 @@ class RunningTests(SynchronousTestCase):
             self.assertRegex(outcome.err, rf"\Afxa-auth: database\.url = \S+ \(environment DATABASE_URL\): {told}\n\Z")
             self.assertNotIn("hunter2", outcome.err)
         self.assertFalse((self.folder / "nowhere.sqlite").exists())
+
+    def test_a_command_does_not_make_a_database(self) -> None:
+        (self.folder / "empty.sqlite").touch()
+        before, on_server = names(self.folder), database_url(self)
+        for url in ("sqlite:///empty.sqlite", on_server):
+            outcome = self.run_work("print('not reached')", url)
+            self.assertEqual((outcome.code, outcome.out, outcome.err.count("\n")), (1, "", 1), outcome)
+            self.assertIn("the database is empty: name the one that the daemon uses", outcome.err)
+        self.assertEqual((names(self.folder), (self.folder / "empty.sqlite").stat().st_size), (before, 0))
+        sql = "SELECT relname FROM pg_class WHERE relnamespace = current_schema()::regnamespace"
+        self.assertEqual(administer(on_server, sql), [])
 
     def test_a_database_that_fails_under_the_work_is_one_line(self) -> None:
         outcome = self.run_work("await storage.database.query('SELECT nonsense', {})")

@@ -46,6 +46,7 @@ from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tokens import Lifetimes, derive
 from fxa_auth.verification import Verification
@@ -202,7 +203,7 @@ class Api:
     async def open_store(self) -> None:
         self.scrypt.start()
         await self.database.start()
-        self._seal.use(os.urandom(32))
+        self._seal.use(*await find_keys(self.database, (), {}, 0))
         self.signing.key = signing_key()
 
     async def stop(self) -> None:

@@ -19,6 +19,7 @@ from fxa_auth.records import Account, Letter, MailKind, TokenKind, Verifier
 from fxa_auth.store import Store
 from fxa_auth.store.database import DemandFailed
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
 from fxa_auth.tokens import TokenKeys, derive
 
@@ -38,7 +39,7 @@ class DatabaseContract:
     async def setUp(self) -> None:
         self.database = await self.make_database()
         self.seal = Seal()
-        self.seal.use(os.urandom(32))
+        self.seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, self.seal)
 
     async def add(self, account: Account) -> Account:

@@ -18,8 +18,10 @@ from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.store import postgres
+from fxa_auth.store.bulk import reading_postgres
 from fxa_auth.store.database import DemandFailed, Statement, UnusableDatabase
-from fxa_auth.store.postgres import MIGRATION_LOCK, PostgresDatabase
+from fxa_auth.store.postgres import PostgresDatabase
+from fxa_auth.store.schema import MIGRATION_LOCK
 from tests.postgres import administer, create_database, database_url, started_server
 from tests.store.contract import all_of
 from tests.store.on_postgres import Gate, adapter, begun, opened, unavailable, until
@@ -277,10 +279,18 @@ class StartTests(PostgresCase):
         await newer.start()
 
     async def test_a_url_that_makes_no_sense_is_refused_without_its_password(self) -> None:
-        for url in ("postgresql://me:hunter%zz2@host/", "postgresql://host/?hunter2=1", "postgresql://[hunter2/"):
+        for url in (
+            "postgresql://me:hunter%zz2@host/",
+            "postgresql://me:a@hunter2@host/",
+            "postgresql://host/?hunter2=1",
+            "postgresql://[hunter2/",
+        ):
             error = await self.assertFailure(begun(adapter(self, url).start()), UnusableDatabase)
             self.assertNotIn("hunter", str(error))
             self.assertNotIn("\n", str(error))
+            with self.assertRaises(UnusableDatabase) as caught, reading_postgres(url):
+                pass
+            self.assertEqual(str(caught.exception), str(error))
 
     async def test_a_database_that_is_not_there_is_unavailable(self) -> None:
         error = await unavailable(self, adapter(self, self.url.replace("/fxa_test_", "/no_such_")).start())

@@ -5,26 +5,47 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.records import TokenKind
 from fxa_auth.store import Store, rewrapping
-from fxa_auth.store.database import DatabaseUnavailable, Statement
-from fxa_auth.store.rewrapping import Rewrapping
-from fxa_auth.store.seal import SEALED_TABLES, BrokenSeal, Seal
+from fxa_auth.store.database import DatabaseUnavailable, Statement, UnusableDatabase
+from fxa_auth.store.rewrapping import Rewrapped, Rewrapping
+from fxa_auth.store.seal import SEALED_TABLES, BrokenSeal, Seal, key_id
 from fxa_auth.store.sealingkeys import find_keys
 from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, a_letter, an_account, keys
+from tests.store.on_postgres import OnPostgres
 
 NOW_MS = 1_700_000_000_000
-OLD, NEW = b"\x01" * 32, b"\x02" * 32
+OLD, NEW, THIRD = b"\x01" * 32, b"\x02" * 32, b"\x03" * 32
+ENVIRON = {"OLD": OLD.hex(), "NEW": NEW.hex(), "THIRD": THIRD.hex()}
+OLD_ID = key_id(OLD).hex()
+
+
+class WatchedClock(Clock):
+    """Tells when somebody begins to wait."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_waited_for: Deferred[None] = Deferred()
+
+    def callLater(self, delay: float, call: Any, *args: Any, **options: Any) -> Any:
+        later = super().callLater(delay, call, *args, **options)
+        self.is_waited_for.callback(None)
+        return later
 
 
 class RewrappingContract(DatabaseContract):
-    assertRaises: Any
+    assertIn: Any
     patch: Any
 
     async def setUp(self) -> None:
         await super().setUp()
+        await self.database.change([Statement("DELETE FROM sealing_keys", {})])
+        await self.record("env:OLD")
         self.seal.use(OLD)
         self.account = await self.add(an_account(unlock_code=os.urandom(16), locked_at_ms=NOW_MS))
         self.session = keys(TokenKind.SESSION)
@@ -38,8 +59,13 @@ class RewrappingContract(DatabaseContract):
             tokens.add_single(self.forgot, self.account.uid, NOW_MS, "account", self.pass_code, 3),
             self.store.mails.queue(self.letter, NOW_MS),
         )
+        await self.record("env:NEW", "env:OLD")
         self.seal.use(NEW, OLD)
-        self.rewrapping = Rewrapping(self.database, self.seal)
+        self.rewrapping = Rewrapping(self.database, self.seal, reactor, 0)  # type: ignore[arg-type]
+
+    async def record(self, *places: str) -> list[bytes]:
+        """What the start of a daemon does with these keys."""
+        return await find_keys(self.database, places, ENVIRON, NOW_MS)
 
     async def is_all_there(self, store: Store) -> None:
         """Everything that was sealed reads as it was written."""
@@ -61,7 +87,7 @@ class RewrappingContract(DatabaseContract):
         return Store(self.database, seal)
 
     async def test_the_newest_key_alone_then_opens_everything(self) -> None:
-        self.assertEqual(await self.rewrapping.run(), 5)
+        self.assertEqual(await self.rewrapping.run(), Rewrapped(5, (OLD_ID,)))
         await self.is_all_there(self.store_with(NEW))
 
     async def test_the_old_key_then_opens_nothing(self) -> None:
@@ -90,8 +116,8 @@ class RewrappingContract(DatabaseContract):
         self.patch(rewrapping, "BATCH", 2)
         for number in range(5):
             await self.add(an_account(f"{number}@example.com"))
-        self.assertEqual(await self.rewrapping.run(), 5)
-        self.assertEqual(await self.rewrapping.run(), 0)
+        self.assertEqual(await self.rewrapping.run(), Rewrapped(5, (OLD_ID,)))
+        self.assertEqual(await self.rewrapping.run(), Rewrapped(0, ()))
         await self.is_all_there(self.store_with(NEW))
 
     async def test_a_run_that_was_cut_off_goes_on_where_it_stopped(self) -> None:
@@ -109,7 +135,9 @@ class RewrappingContract(DatabaseContract):
             await self.rewrapping.run()
         except DatabaseUnavailable:
             self.patch(self.database, "change", change)
-        self.assertEqual(await self.rewrapping.run(), 3)
+        else:
+            raise AssertionError("it was not cut off")
+        self.assertEqual((await self.rewrapping.run()).rows, 3)
         await self.is_all_there(self.store_with(NEW))
 
     async def test_a_row_that_changes_meanwhile_keeps_its_change(self) -> None:
@@ -127,14 +155,71 @@ class RewrappingContract(DatabaseContract):
         self.assertEqual(found.unlock_code, code)
 
     async def test_the_database_then_wants_the_newest_key_only(self) -> None:
-        environ = {"OLD": OLD.hex(), "NEW": NEW.hex()}
-        await find_keys(self.database, ["env:OLD"], environ, NOW_MS)
-        await find_keys(self.database, ["env:NEW", "env:OLD"], environ, NOW_MS)
         await self.rewrapping.run()
-        self.assertEqual(len(await self.rewrapping.forget_other_keys(NEW)), 1)
-        self.assertEqual(await find_keys(self.database, ["env:NEW"], environ, NOW_MS), [NEW])
-        third = {**environ, "THIRD": "03" * 32}
-        self.assertEqual(len(await find_keys(self.database, ["env:THIRD", "env:NEW"], third, NOW_MS)), 2)
+        self.assertEqual(await self.record("env:NEW"), [NEW])
+        self.assertEqual(await self.record("env:THIRD", "env:NEW"), [THIRD, NEW])
+
+    async def test_a_daemon_that_still_seals_with_the_old_key_stops_writing_and_loses_nothing(self) -> None:
+        behind = self.store_with(OLD, NEW)
+        meant = [an_account("meanwhile@example.com"), an_account("afterwards@example.com")]
+        await behind.change(behind.accounts.add(meant[0], "address is free"))
+        await self.rewrapping.run()
+        call = behind.change(behind.accounts.add(meant[1], "address is free"))
+        await self.assertFailure(Deferred.fromCoroutine(call), DatabaseUnavailable)
+        await self.is_all_there(behind)
+        alone = self.store_with(NEW)
+        await self.is_all_there(alone)
+        self.assertEqual([await alone.accounts.by_uid(one.uid) for one in meant], [meant[0], None])
+
+    async def test_a_change_that_found_its_key_before_it_was_struck_off_is_sealed_anew(self) -> None:
+        clock, late = WatchedClock(), an_account("late@example.com")
+        run = Deferred.fromCoroutine(Rewrapping(self.database, self.seal, clock, 6).run())
+        await clock.is_waited_for
+        self.assertEqual(len(await self.rows("sealing_keys")), 1, "the old key is struck off already")
+        await self.database.change([self.store_with(OLD).accounts.add(late, "address is free")])
+        clock.advance(5)
+        self.assertEqual(len(clock.getDelayedCalls()), 1, "it still waits")
+        clock.advance(1)
+        self.assertEqual(await run, Rewrapped(6, (OLD_ID,)))
+        self.assertEqual(await self.store_with(NEW).accounts.by_uid(late.uid), late)
+
+    async def test_a_run_cut_off_after_the_old_key_was_struck_off_is_made_good_by_the_next(self) -> None:
+        await self.database.change([Statement("DELETE FROM sealing_keys WHERE key_id = :old", {"old": OLD_ID})])
+        self.assertEqual(await self.rewrapping.run(), Rewrapped(5, ()))
+        await self.is_all_there(self.store_with(NEW))
+
+    async def test_only_the_newest_key_may_take_over(self) -> None:
+        self.seal.use(OLD, NEW)
+        before = await self.rows("accounts"), await self.rows("sealing_keys")
+        error = await self.assertFailure(Deferred.fromCoroutine(self.rewrapping.run()), UnusableDatabase)
+        self.assertEqual(error.setting, "sealingKeys")
+        self.assertIn(f"the newest key of this database is {key_id(NEW).hex()}", str(error))
+        self.assertEqual((await self.rows("accounts"), await self.rows("sealing_keys")), before)
+
+    async def test_a_key_that_is_recorded_meanwhile_is_not_struck_off(self) -> None:
+        change = self.database.change
+
+        async def beside(statements: list[Statement]) -> Any:
+            self.patch(self.database, "change", change)
+            await self.record("env:THIRD", "env:NEW", "env:OLD")
+            return await change(statements)
+
+        self.patch(self.database, "change", beside)
+        await self.rewrapping.run()
+        recorded = [row["key_id"] for row in await self.rows("sealing_keys")]
+        self.assertEqual(recorded, [key_id(NEW).hex(), key_id(THIRD).hex()])
+
+    async def test_a_run_whose_own_key_another_run_has_struck_off_seals_nothing_more(self) -> None:
+        change, before = self.database.change, await self.rows("accounts")
+
+        async def overtaken(statements: list[Statement]) -> Any:
+            self.patch(self.database, "change", change)
+            await change([Statement("DELETE FROM sealing_keys", {})])
+            return await change(statements)
+
+        self.patch(self.database, "change", overtaken)
+        await self.assertFailure(Deferred.fromCoroutine(self.rewrapping.run()), DatabaseUnavailable)
+        self.assertEqual(await self.rows("accounts"), before)
 
     async def test_every_column_that_the_schema_calls_sealed_is_known(self) -> None:
         """A secret column that is added later must not be left behind under an old key."""
@@ -156,4 +241,8 @@ class SqliteFileTests(OnSqliteFile, RewrappingContract, TestCase):
 
 
 class SqliteMemoryTests(OnSqliteMemory, RewrappingContract, TestCase):
+    pass
+
+
+class PostgresTests(OnPostgres, RewrappingContract, TestCase):
     pass

@@ -6,6 +6,7 @@ import base64
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,22 @@ class SqliteFileTests(OnSqliteFile, PortContract, TestCase):
             self.assertIn(str(path), str(error))
             self.assertTrue(str(error).endswith(f": {mend}"), error)
             self.assertEqual(len(str(error).splitlines()), 1)
+
+    async def test_a_file_that_is_replaced_while_it_is_opened_is_to_be_opened_again(self) -> None:
+        connect, path = sqlite_module._connect, self.path.with_name("new.sqlite")
+        restored = self.path.with_name("restored")
+        for made in (path, restored):
+            with closing(sqlite3.connect(made)) as connection:
+                connection.execute("PRAGMA user_version = 1")  # so that it is not empty, and not in WAL mode
+
+        def outrun(uri: str, timeout_s: float) -> sqlite3.Connection:
+            connection = connect(uri, timeout_s)
+            os.replace(restored, path)
+            return connection
+
+        self.patch(sqlite_module, "_connect", outrun)
+        error = await self.assertFailure(Deferred.fromCoroutine(self.open(path)), DatabaseUnavailable)
+        self.assertTrue(str(error).endswith(": the file was replaced while starting: start again"), error)
 
     async def test_a_file_that_another_process_holds_when_it_is_opened_is_named(self) -> None:
         writer = sqlite3.connect(self.path, isolation_level=None)

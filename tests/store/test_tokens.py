@@ -179,6 +179,15 @@ class TokenContract(DatabaseContract):
         resets = [created for kind, created in left if kind == "accountResetToken"]
         self.assertEqual((sorted(resets), len(left)), ([NOW_MS + 3, NOW_MS + 4], 7))
 
+    async def test_pruning_takes_the_oldest_first_but_for_those_that_it_is_to_skip(self) -> None:
+        for age in (2, 0, 3, 1):
+            owner = await self.add(an_account(f"{age}@example.com"))
+            await self.give(TokenKind.ACCOUNT_RESET, owner, now_ms=NOW_MS - age)
+        for limit, skipped, left in ((1, 0, [2, 1, 0]), (1, 1, [2, 0]), (5, 1, [2]), (5, 1, [2]), (5, 0, [])):
+            await self.store.change(self.store.tokens.prune(TokenKind.ACCOUNT_RESET, NOW_MS + 1, limit, skipped))
+            ages = [NOW_MS - row["created_at_ms"] for row in await self.rows("tokens")]
+            self.assertEqual(sorted(ages, reverse=True), left, (limit, skipped))
+
     async def test_what_never_expires_is_never_pruned(self) -> None:
         for kind in (TokenKind.SESSION, TokenKind.KEY_FETCH):
             await self.give(kind, now_ms=0)

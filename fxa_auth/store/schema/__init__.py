@@ -12,6 +12,9 @@ _FILE_NAME = re.compile(r"(\d{3})_\w+\.sql")
 
 VERSION_TABLE = "CREATE TABLE IF NOT EXISTS schema_versions (version BIGINT PRIMARY KEY, applied_at_ms BIGINT NOT NULL)"
 
+MIGRATION_LOCK = 0x66786120
+"""The number of PostgreSQL's advisory lock under which a database is given its schema, or filled."""
+
 
 @dataclass(frozen=True)
 class Upgrade:
@@ -42,6 +45,19 @@ def pending_upgrades(current: int) -> tuple[Upgrade, ...]:
             "run the newer version that made it, or restore an older backup"
         )
     return known[current:]
+
+
+def require_current(current: int) -> None:
+    """See that a database at version ``current`` can be used as it is.
+
+    :raises UnusableDatabase: it is empty, lacks upgrades, or is newer than this program
+    """
+    if current == 0:
+        raise UnusableDatabase("the database is empty: name the one that the daemon uses, or start a daemon first")
+    if pending := pending_upgrades(current):
+        raise UnusableDatabase(
+            f"the database has schema {current}, this program needs {pending[-1].version}: run fxa-auth db upgrade"
+        )
 
 
 def _statements(script: str) -> tuple[str, ...]:
