@@ -18,7 +18,7 @@ from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings
 
 if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    from fxa_auth.commands import Subparsers
 
 _REFERENCE_INTRO = """\
 # Settings

@@ -34,7 +34,7 @@ from fxa_auth.records import TokenKind
 from fxa_auth.tokens import TokenKeys, derive
 
 if TYPE_CHECKING:
-    Subparsers = argparse._SubParsersAction[argparse.ArgumentParser]
+    from fxa_auth.commands import Subparsers
 
 MAIL_HELPER = "http://127.0.0.1:9001"
 

@@ -33,7 +33,7 @@ from fxa_auth.storage import Storage
 from fxa_auth.tokens import Lifetimes
 
 if TYPE_CHECKING:
-    from fxa_auth.cli import Subparsers
+    from fxa_auth.commands import Subparsers
 
 _ABOUT = "All of these are safe while daemons serve the same database."
 

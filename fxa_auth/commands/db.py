@@ -29,7 +29,7 @@ from fxa_auth.store.seal import KEY_ID_LENGTH, SEALED_TABLES, key_id
 from fxa_auth.store.sealingkeys import mend_of_missing, read_key
 
 if TYPE_CHECKING:
-    from fxa_auth.cli import Subparsers
+    from fxa_auth.commands import Subparsers
 
 _URL = next(declared for declared in DECLARED if declared.name == "database.url").kind
 
