@@ -26,23 +26,18 @@ free_port() {
     "$python" -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])'
 }
 
-# heartbeat URL: asks until the daemon answers with status 200, for 30 seconds at most.
-heartbeat() {
-    "$python" - "$1" <<'PYTHON'
-import sys
-import time
-import urllib.request
+# ready FILE: waits until the daemon that logs there says that it is ready, for 30 seconds at most.
+ready() {
+    local end=$((SECONDS + 30))
+    until grep -q '"op":"server.ready"' "$1"; do
+        [ "$SECONDS" -lt "$end" ] || return 1
+        sleep 0.1
+    done
+}
 
-end = time.monotonic() + 30
-while True:
-    try:
-        with urllib.request.urlopen(sys.argv[1], timeout=5) as answer:
-            sys.exit(answer.status != 200)
-    except OSError as error:
-        if time.monotonic() > end:
-            sys.exit(f"no heartbeat: {error}")
-        time.sleep(0.1)
-PYTHON
+# heartbeat URL: whether the daemon answers with status 200.
+heartbeat() {
+    "$python" -c 'import sys, urllib.request as r; sys.exit(r.urlopen(sys.argv[1], timeout=5).status != 200)' "$1"
 }
 
 # start_and_ask ENVIRONMENT COMMAND...: the daemon in a folder of its own answers, and stops when asked to.
@@ -57,7 +52,7 @@ start_and_ask() {
             MAILER_PORT="$(free_port)" "$environment/bin/twistd" --nodaemon --pidfile= "$@"
     ) >"$folder/output" 2>&1 &
     daemon=$!
-    heartbeat "http://127.0.0.1:$port/__heartbeat__" || { cat "$folder/output" >&2; fail "no heartbeat from $*"; }
+    { ready "$folder/output" && heartbeat "http://127.0.0.1:$port/__heartbeat__"; } || { cat "$folder/output" >&2; fail "no heartbeat from $*"; }
     kill -TERM "$daemon"
     wait "$daemon" || true
     daemon=
