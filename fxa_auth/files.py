@@ -1,9 +1,35 @@
-"""Making sure that files outlive a loss of power. What is in them is no matter here."""
+"""Files that appear whole or not at all, and outlive a loss of power. What is in them is no matter here."""
 
 from __future__ import annotations
 
+import errno
 import os
+import tempfile
 from pathlib import Path
+
+
+def write_new(path: Path, text: str, mode: int) -> None:
+    """Make a file, with its folder (0700) if need be. It is linked, not renamed, into place: a link replaces nothing.
+
+    :raises FileExistsError: there is one already
+    :raises OSError: it cannot be written
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path.parent)) from None
+    # mkstemp makes the file 0600 whatever the umask, so a secret is never readable by others, not even at first.
+    descriptor, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), mode)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(draft, path)
+    finally:
+        os.unlink(draft)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

@@ -7,25 +7,22 @@ decided elsewhere. These functions block and are for the start of the process.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from twisted.logger import Logger
 
 from fxa_auth.certificates import SigningKey
-from fxa_auth.files import sync
+from fxa_auth.files import write_new
 
 _log = Logger()
 
 _DECIMAL = re.compile(r"[0-9]{1,1300}", re.ASCII)
 _SECRET_MODE = 0o600
 _PUBLIC_MODE = 0o644
-_FOLDER_MODE = 0o700
 
 
 class KeyFileError(Exception):
@@ -130,33 +127,13 @@ def _numbers(setting: str, path: Path, members: dict[str, Any], names: tuple[str
 
 
 def _write(setting: str, path: Path, members: dict[str, str], mode: int) -> None:
-    """Make ``path`` appear whole or not at all. It is linked, not renamed, into place: a link replaces nothing."""
     try:
-        path.parent.mkdir(mode=_FOLDER_MODE, parents=True, exist_ok=True)
-        # mkstemp makes the file 0600 whatever the umask, so a secret is never readable by others, not even at first.
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with open(descriptor, "w", encoding="utf-8") as file:
-                json.dump(members, file)
-                file.write("\n")
-                os.fchmod(file.fileno(), mode)
-                file.flush()
-                os.fsync(file.fileno())
-            _link(setting, temporary, path)
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-        sync(path.parent)
+        write_new(path, json.dumps(members) + "\n", mode)
+    except FileExistsError:
+        raise _already_there(setting, path) from None
     except OSError as error:
         problem = f"cannot be written ({error.strerror}); give this process access, or name another place"
         raise KeyFileError(setting, path, problem) from None
-
-
-def _link(setting: str, temporary: str, path: Path) -> None:
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        raise _already_there(setting, path) from None
 
 
 def _already_there(setting: str, path: Path) -> KeyFileError:

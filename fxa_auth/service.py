@@ -7,6 +7,7 @@ stops accepting, lets the requests under way end, and only then takes the parts 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import errno
 import os
 import resource
@@ -16,10 +17,11 @@ from typing import Any, TextIO
 
 from treq.client import HTTPClient
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,7 +31,7 @@ from fxa_auth import keyfiles
 from fxa_auth.accounts import Accounts
 from fxa_auth.config import Loaded, Settings
 from fxa_auth.credentials import Credentials
-from fxa_auth.customs import Customs, NoCustoms
+from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.customs.remote import RemoteCustoms
 from fxa_auth.data import data_dir
 from fxa_auth.devmail import MailSink
@@ -124,9 +126,7 @@ class AuthService(Service):
         self._scrypt = ScryptPool(reactor, len(os.sched_getaffinity(0)), settings.scrypt.max_pending)
         self._lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self._sink = MailSink(reactor, self._console) if settings.development else None
-        self._customs: Customs = NoCustoms()
-        if settings.customs_url != "none":
-            self._customs = RemoteCustoms(reactor, self._http, settings.customs_url)
+        self._customs = chosen_customs(settings.customs_url, reactor, self._http)
         self._pre_verify = PreVerifyTokens(reactor, self._http, settings.trusted_jkus, self._public_url.domain)
         smtp = settings.smtp
         composer = Composer(data_dir("templates"), settings.content_server.url, smtp.sender, reactor, self._random)
@@ -231,11 +231,9 @@ class AuthService(Service):
                     raise CannotStart(self._loaded.complaint("database.url", error)) from error
                 pause_s = next(pauses_s, LONGEST_PAUSE_S)
                 _log.warn("server.waits_for_database", reason=str(error), pauseSeconds=pause_s)
-                self._pause = Deferred(lambda _: None)
-                call = self._reactor.callLater(pause_s, self._pause.callback, None)
-                await self._pause
-                if call.active():
-                    call.cancel()
+                self._pause = deferLater(self._reactor, pause_s)
+                with contextlib.suppress(CancelledError):  # by a stop, which the loop sees
+                    await self._pause
         raise Stopping
 
     async def _find_signing_key(self) -> Any:
@@ -291,9 +289,9 @@ class AuthService(Service):
 
     async def _stop(self) -> None:
         for port in self._ports.values():
-            await _maybe(port.stopListening())
-        if self._pause is not None and not self._pause.called:
-            self._pause.callback(None)
+            await maybeDeferred(port.stopListening)
+        if self._pause is not None:
+            self._pause.cancel()
         if self._starting is not None:
             self._storage.interrupt()
             await self._starting
@@ -336,11 +334,6 @@ class AuthService(Service):
 
 def _place(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-async def _maybe(result: Any) -> None:
-    if isinstance(result, Deferred):
-        await result
 
 
 def _resident_bytes() -> int:

@@ -8,7 +8,7 @@ from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.files import sync
+from fxa_auth.files import sync, write_new
 
 
 class SyncTests(SynchronousTestCase):
@@ -32,3 +32,20 @@ class SyncTests(SynchronousTestCase):
         with mock.patch.object(os, "fsync", side_effect=OSError(28, "No space left on device")):
             self.assertRaises(OSError, sync, self.folder)
         self.assertEqual(os.listdir("/proc/self/fd"), before)
+
+
+class NewFileTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp()) / "a" / "file"
+
+    def test_it_has_its_text_its_mode_and_a_folder_of_its_own(self) -> None:
+        write_new(self.path, "text\n", 0o640)
+        self.assertEqual(self.path.read_text(), "text\n")
+        self.assertEqual(self.path.stat().st_mode & 0o7777, 0o640)
+        self.assertEqual(self.path.parent.stat().st_mode & 0o7777, 0o700)
+
+    def test_it_takes_nobodys_place_and_leaves_no_draft(self) -> None:
+        write_new(self.path, "first", 0o600)
+        self.assertRaises(FileExistsError, write_new, self.path, "second", 0o600)
+        self.assertEqual(self.path.read_text(), "first")
+        self.assertEqual(list(self.path.parent.iterdir()), [self.path])

@@ -152,14 +152,14 @@ class CreateTests(KeyFilesCase):
 
     def test_the_secret_file_is_private_before_anything_is_in_it(self) -> None:
         modes: list[int] = []
-        dump = json.dump
+        fchmod = os.fchmod
 
-        def watched(members: object, file: object) -> None:
+        def watched(descriptor: int, its_mode: int) -> None:
             modes.extend(mode(path) for path in self.folder.iterdir() if "secret" in path.name)
-            dump(members, file)  # type: ignore[arg-type]
+            fchmod(descriptor, its_mode)
 
         self.addCleanup(os.umask, os.umask(0))
-        with mock.patch.object(keyfiles.json, "dump", watched):
+        with mock.patch.object(os, "fchmod", watched):
             keyfiles.create(self.secret, self.public)
         self.assertEqual(set(modes), {0o600})
 

@@ -25,8 +25,7 @@ from fxa_auth.commands.running import (
     say,
 )
 from fxa_auth.config import Settings
-from fxa_auth.customs import Customs, NoCustoms
-from fxa_auth.customs.remote import RemoteCustoms
+from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.publicurl import parse_public_url
 from fxa_auth.records import Account, Tally, TokenKind
 from fxa_auth.storage import Storage
@@ -115,7 +114,7 @@ def _run(options: argparse.Namespace) -> int:
     async def work(reactor: Any, settings: Settings, storage: Storage) -> None:
         administration = Administration(
             storage.store,
-            _customs(settings, reactor),
+            chosen_customs(settings.customs_url, reactor, HTTPClient(Agent(reactor))),
             Lifetimes(settings.token_lifetimes.by_kind),
             reactor,
             parse_public_url(settings.public_url).domain,
@@ -127,12 +126,6 @@ def _run(options: argparse.Namespace) -> int:
             say(line)
 
     return run_on_storage(options, work)
-
-
-def _customs(settings: Settings, reactor: Any) -> Customs:
-    if settings.customs_url == "none":
-        return NoCustoms()
-    return RemoteCustoms(reactor, HTTPClient(Agent(reactor)), settings.customs_url)
 
 
 async def _show(administration: Administration, account: Account) -> list[str]:

@@ -23,7 +23,7 @@ _KEY_IS_RECORDED = "sealing key is recorded"
 
 
 class Store:
-    """All tables of one database, its secrets sealed with one key."""
+    """All tables of one database, under one seal."""
 
     def __init__(self, database: Database, seal: Seal) -> None:
         self._database = database

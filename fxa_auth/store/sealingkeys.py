@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.logger import Logger
 
-from fxa_auth.files import sync
+from fxa_auth.files import write_new
 from fxa_auth.store.database import Database, Statement, UnusableDatabase
 from fxa_auth.store.seal import KEY_LENGTH, key_id
 
@@ -127,24 +127,13 @@ def _wanted(recorded: Iterable[str]) -> str:
 
 
 def _make_unless_there(path: Path) -> None:
-    """Write a new key so that the file is there whole or not at all, and never over another one."""
+    """Write a new key, never over another one; of daemons that race, one makes it."""
     if path.exists():
         return
-    draft = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(KEY_LENGTH).hex() + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(draft, path)
-        except FileExistsError:
-            return
-        finally:
-            draft.unlink()
-        sync(path.parent)
+        write_new(path, os.urandom(KEY_LENGTH).hex() + "\n", 0o600)
+    except FileExistsError:
+        return
     except OSError as error:
         raise _unusable(f"cannot write {path} ({error.strerror}): mend the folder's permissions") from None
     _log.info("store.sealing_key_made", path=str(path))
