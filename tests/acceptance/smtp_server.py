@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import subprocess
+import sys
 from email import message_from_bytes, policy
 from email.message import EmailMessage
-
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from pathlib import Path
+from threading import Thread
+from typing import IO
 
 from tests.acceptance.daemon import eventually
+from tests.mail import smtp_peer
 
 
 class SmtpServer:
-    """aiosmtpd on a thread of its own, on this port of 127.0.0.1, between ``start`` and ``stop``."""
+    """``smtp_peer`` in a child process, on this port of 127.0.0.1, between ``start`` and ``stop``."""
 
     def __init__(self, port: int) -> None:
+        self._port = port
         self._mails: list[tuple[str, EmailMessage]] = []
-        self._controller = Controller(self, "127.0.0.1", port, ready_timeout=30)
-        self._runs = False
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: Thread | None = None
 
     def start(self) -> None:
-        self._controller.start()
-        self._runs = True
+        command = [sys.executable, str(Path(smtp_peer.__file__)), json.dumps({"port": self._port})]
+        self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == b"%d\n" % self._port, "the mail server has not started"
+        self._reader = Thread(target=self._read, args=(self._process.stdout,))
+        self._reader.start()
 
     def stop(self) -> None:
-        if self._runs:
-            self._controller.stop()
-            self._runs = False
+        if self._process is None or self._reader is None:
+            return
+        self._process.kill()
+        self._process.wait()
+        self._reader.join()
+        self._process = self._reader = None
 
     def to(self, email: str) -> list[EmailMessage]:
         """The mails that came for this address so far."""
@@ -37,8 +50,9 @@ class SmtpServer:
         mails: list[EmailMessage] = eventually(lambda: self.to(email)[n - 1 :], f"mail {n} to {email}")
         return mails[0]
 
-    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
-        assert isinstance(envelope.content, bytes)
-        mail = message_from_bytes(envelope.content, EmailMessage, policy=policy.default)
-        self._mails += [(recipient, mail) for recipient in envelope.rcpt_tos]
-        return "250 OK"
+    def _read(self, lines: IO[bytes]) -> None:
+        with lines:
+            for line in lines:
+                told = json.loads(line)
+                mail = message_from_bytes(base64.b64decode(told["content"]), EmailMessage, policy=policy.default)
+                self._mails += [(recipient, mail) for recipient in told["recipients"]]

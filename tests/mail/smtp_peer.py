@@ -3,7 +3,8 @@
 Its first line of output is its port. The recipient's local part says how it behaves: ``busy`` and ``nobody`` are
 refused at RCPT, ``spam`` after DATA, ``mute`` is never answered, ``drop`` loses its connection.
 
-Arguments: a JSON object with any of certificate (a PEM file with its key), user, password.
+Arguments: a JSON object with any of port (else it is any free one), certificate (a PEM file with its key), user,
+password.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ async def serve(arguments: dict[str, Any]) -> None:
     if "certificate" in arguments:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(arguments["certificate"])
-    server = await asyncio.get_running_loop().create_server(protocol, "127.0.0.1", 0, ssl=context)
+    server = await asyncio.get_running_loop().create_server(
+        protocol, "127.0.0.1", arguments.get("port", 0), ssl=context
+    )
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
