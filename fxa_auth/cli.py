@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _REFERENCE_INTRO = """\
 # Settings
 
-*This page is made by `fxa-auth config reference`; edit the declarations in `fxa_auth/config.py` instead.*
+*This page is made by `fxa-auth config reference`; edit the declarations in `fxa_auth/config/tree.py` instead.*
 
 Every setting has a default, so that the server starts without any. A value comes from the last of these that has one:
 

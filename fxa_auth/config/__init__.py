@@ -1,0 +1,21 @@
+"""The settings: what there is (``tree``), what values look like (``kinds``), how they come together (``loading``)."""
+
+from fxa_auth.config.kinds import literal, masked_url
+from fxa_auth.config.loading import ConfigError, Layer, Loaded, load
+from fxa_auth.config.tree import DECLARED, Database, Declared, Profile, Settings, SettingsGroup, Smtp
+
+__all__ = [
+    "DECLARED",
+    "ConfigError",
+    "Database",
+    "Declared",
+    "Layer",
+    "Loaded",
+    "Profile",
+    "Settings",
+    "SettingsGroup",
+    "Smtp",
+    "literal",
+    "load",
+    "masked_url",
+]

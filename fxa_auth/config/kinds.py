@@ -1,0 +1,210 @@
+"""What the values of a setting look like, and what is declared beside it.
+
+A kind checks a value of the right Python type and says in words what is wanted. Which settings there are is no matter
+here.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+_LONGEST_MS = 10**12
+
+_PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
+_PARAMETER = r'[a-z_]+=[^\s"#@&=]*'
+_POSTGRES_URL = re.compile(
+    rf'postgres(ql)?://([^\s"#@/?]*@)?{_PLACE}(,{_PLACE})*(/[^\s"#@?]*)?(\?({_PARAMETER}(&{_PARAMETER})*)?)?'
+)
+"""Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
+
+SAME_AS_DEFAULT: Any = object()
+
+
+class Refused(ValueError):
+    """A value that needs a mend of its own; the message is the mend."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a setting's values look like beyond their Python type.
+
+    ``says`` completes the sentence "must be …". ``check`` gets a value of the right Python type and answers the value
+    to use, or raises ValueError.
+    """
+
+    says: str
+    check: Callable[[Any], Any] = lambda value: value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is declared beside a setting's type: one sentence of help, and the rest where it applies.
+
+    ``env`` is its environment variable, ``dev`` its default in the dev and test profiles, ``secret`` keeps its value
+    out of everything that is printed, and ``repeated=False`` keeps a refused one out of the complaint.
+    """
+
+    help: str
+    env: str | None = None
+    dev: Any = SAME_AS_DEFAULT
+    secret: bool = False
+    repeated: bool = True
+
+
+def _line(text: str) -> str:
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in text):
+        raise Refused("must not contain control characters or lone surrogates")
+    return text
+
+
+def _text(text: str | None) -> str | None:
+    if text == "":
+        raise Refused("must not be empty: leave it out instead")
+    return text if text is None else _line(text)
+
+
+def _within(lowest: int, highest: int) -> Callable[[int], int]:
+    def check(number: int) -> int:
+        if not lowest <= number <= highest:
+            raise ValueError
+        return number
+
+    return check
+
+
+def _key_places(places: tuple[str, ...]) -> tuple[str, ...]:
+    if not places or len(set(places)) < len(places):
+        raise ValueError
+    for place in places:
+        _text(place)
+        if place.startswith("env:") and not re.fullmatch(r"env:[A-Za-z_][A-Za-z0-9_]*", place):
+            raise ValueError
+    return places
+
+
+def _lifetime(ms: int) -> int:
+    if ms == 0 or abs(ms) > _LONGEST_MS:
+        raise ValueError
+    return ms
+
+
+def _host(host: str) -> str:
+    _line(host)
+    if ":" in host or re.fullmatch(r"[0-9.]+", host):
+        ipaddress.ip_address(host)
+    elif not re.fullmatch(r"\w[\w-]*(\.\w[\w-]*)*", host, re.ASCII):
+        raise ValueError
+    return host
+
+
+def _split_url(url: str) -> SplitResult:
+    if not re.fullmatch(r"[\w.~:/?#\[\]@!$&'()*+,;=%-]+", url, re.ASCII):
+        raise ValueError
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or "@" in parts.netloc or parts.netloc.endswith(":") or parts.port == 0:
+        raise ValueError
+    _host(parts.hostname or "")
+    return parts
+
+
+def _base_url(url: str) -> str:
+    """Scheme and host in lower case, no slash at the end: paths are appended to it."""
+    if "?" in url or "#" in url:
+        raise ValueError
+    parts = _split_url(url)
+    return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _customs_url(url: str) -> str:
+    if url == "builtin":
+        raise Refused('the builtin policy is not built yet: use "none" or the http(s) URL of a customs server')
+    return url if url == "none" else _base_url(url)
+
+
+def _jku_list(urls: tuple[str, ...]) -> tuple[str, ...]:
+    """Left as they are: a token's jku must equal one of them to the letter."""
+    for url in urls:
+        _split_url(url)
+        if "#" in url:
+            raise ValueError
+    return urls
+
+
+def _trusted(proxies: int | tuple[str, ...] | str) -> int | tuple[str, ...] | str:
+    if isinstance(proxies, int):
+        return _within(0, 100)(proxies)
+    if isinstance(proxies, str):
+        return proxies
+    return tuple(str(ipaddress.ip_network(network)) for network in proxies)
+
+
+def _database_url(url: str) -> str:
+    _line(url)
+    if not (re.fullmatch(r"sqlite://(/[^?#]*[^?#/])?", url) or _POSTGRES_URL.fullmatch(url)):
+        raise ValueError
+    return url
+
+
+def _mailbox(text: str) -> str:
+    name = r'("[^"\\]*"|[^\s"<>@,;:\\()\[\]][^"<>@,;:\\()\[\]]*)'
+    address = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
+    if not re.fullmatch(rf"{address}|{name}?\s*<{address}>", _line(text)):
+        raise ValueError
+    return text
+
+
+def _domain(domain: str) -> str:
+    return _host(domain).lower() if domain else domain
+
+
+def masked_url(text: str) -> str:
+    """The text with user and password, and a password in a query, taken out of any URL in it."""
+    without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
+    return re.sub(r"([?&](?:ssl)?password=)[^&\s\"]*", r"\1***", without_user)
+
+
+def literal(value: Any) -> str:
+    """The value on one line, much as a file would have it."""
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=str)
+        return text if text.isprintable() else json.dumps(value, default=str)
+    except (TypeError, ValueError, RecursionError):
+        return f"<{type(value).__name__}>"
+
+
+Port = Annotated[int, Kind("a port number, 0 to 65535", _within(0, 65535))]
+Pause = Annotated[int, Kind("a whole number of ms, 0 or more", _within(0, _LONGEST_MS))]
+Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LONGEST_MS))]
+Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
+Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
+PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
+Host = Annotated[str, Kind("a host name or IP address", _host)]
+FilePath = Annotated[str, Kind("a file name", _text)]
+KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
+OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
+Text = Annotated[str, Kind("text on one line", _line)]
+OptionalText = Annotated[str | None, Kind("text on one line", _text)]
+BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
+CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
+JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
+DatabaseUrl = Annotated[
+    str,
+    Kind(
+        "sqlite:///relative, sqlite:////absolute, sqlite:// (memory) or postgresql://…, with special signs of names and"
+        " passwords written as %40 and the like",
+        _database_url,
+    ),
+]
+Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+TrustedProxies = Annotated[
+    int | tuple[str, ...] | Literal["loopback"],
+    Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),
+]

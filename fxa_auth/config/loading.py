@@ -1,0 +1,183 @@
+"""From files and environment to checked settings, each with its source.
+
+``load`` lays defaults, profile, files and environment over each other, checks every value that counts and remembers
+where it came from; what is wrong is told in lines that name the setting, the source and the mend. It takes and gives
+values only: it opens no file, and it does not know who uses a setting.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from fxa_auth.config.kinds import Refused, literal
+from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE, Declared, Settings
+
+_BY_NAME = {declared.name: declared for declared in DECLARED}
+_TABLES = {name.rpartition(".")[0] for name in _BY_NAME if "." in name}
+_NOT_BUILT = ("i18n", "bounces", "basket", "snsTopicArn")
+_BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
+
+
+class ConfigError(Exception):
+    """What is wrong with the settings: ``complaints`` holds one line for each fault, ``str()`` all of them."""
+
+    def __init__(self, *complaints: str) -> None:
+        self.complaints = tuple(" ".join(complaint.splitlines()) for complaint in complaints)
+        super().__init__("\n".join(self.complaints))
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one file says: ``name`` is the file's, ``values`` its tables within tables."""
+
+    name: str
+    values: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The settings, and for each dotted name its source.
+
+    A source is ``default``, ``profile dev``, the name of a file, ``environment PORT`` or ``--profile``.
+    """
+
+    settings: Settings
+    sources: Mapping[str, str]
+
+    def complaint(self, name: str, problem: object) -> str:
+        """One line about a setting: its name, value and source, and the problem, which says what mends it."""
+        declared = _BY_NAME[name]
+        return f"{name} = {declared.shown(declared.value_in(self.settings))} ({self.sources[name]}): {problem}"
+
+
+@dataclass(frozen=True)
+class _Offer:
+    value: Any
+    source: str
+    from_text: bool = False
+
+
+def load(layers: Sequence[Layer], environ: Mapping[str, str], profile: str | None = None) -> Loaded:
+    """Lay the layers over the defaults (later ones win, table by table), the environment over them, and check.
+
+    ``profile`` is the one asked for on the command line: it wins over NODE_ENV, which wins over ``env`` in a file.
+    Only the value that counts is checked. Raises ConfigError with every complaint.
+    """
+    offers: dict[str, _Offer] = {}
+    complaints: list[str] = []
+    for layer in layers:
+        complaints += _read_table(layer.values, "", layer.name, offers)
+    complaints += _read_environment(environ, offers)
+    if profile is not None:
+        offers["env"] = _Offer(profile, "--profile")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for declared in DECLARED:
+        offer = offers.get(declared.name) or _default_offer(declared, values.get("env", DEFAULT_PROFILE))
+        sources[declared.name] = offer.source
+        try:
+            values[declared.name] = _checked(declared, offer)
+        except ValueError as error:
+            mend = str(error) if isinstance(error, Refused) else f"must be {declared.kind.says}"
+            complaints.append(f"{declared.name} = {_quoted(declared, offer.value)} ({offer.source}): {mend}")
+    complaints += _check_together(values, sources)
+    if complaints:
+        raise ConfigError(*complaints)
+    return Loaded(msgspec.convert(_nested(values), Settings), sources)
+
+
+def _read_table(table: Mapping[str, Any], prefix: str, source: str, offers: dict[str, _Offer]) -> Iterator[str]:
+    """Take over what the table offers; yields the complaints."""
+    for key, value in table.items():
+        name = f"{prefix}{key}"
+        if "." in key:
+            yield f'{name} ({source}): a name with a dot is a table within a table: write {{"smtp": {{"port": 25}}}}'
+        elif name in _BY_NAME:
+            offers[name] = _Offer(value, source)
+        elif name in _TABLES and isinstance(value, Mapping):
+            yield from _read_table(value, f"{name}.", source, offers)
+        elif name in _TABLES:
+            yield f"{name} ({source}): must be a table of settings"
+        elif name in _NOT_BUILT:
+            yield from _not_built(name, value, source)
+        else:
+            near = difflib.get_close_matches(name, _BY_NAME, n=1)
+            yield f"{name} ({source}): no such setting" + (f", did you mean {near[0]}?" if near else ": remove it")
+
+
+def _not_built(name: str, value: Any, source: str) -> Iterator[str]:
+    if name == "snsTopicArn":
+        if value != "disabled":
+            yield f'{name} ({source}): not built yet: leave it out or set it to "disabled"'
+        return
+    for member in value if isinstance(value, Mapping) and value else [None]:
+        yield f"{name if member is None else f'{name}.{member}'} ({source}): not built yet: leave it out"
+
+
+def _read_environment(environ: Mapping[str, str], offers: dict[str, _Offer]) -> Iterator[str]:
+    """Take over the variables that are set and not empty; yields the complaints."""
+    for declared in DECLARED:
+        variable = declared.setting.env
+        if variable and environ.get(variable):
+            offers[declared.name] = _Offer(environ[variable], f"environment {variable}", from_text=True)
+    backend = environ.get("DB_BACKEND")
+    if not backend or environ.get("DATABASE_URL"):
+        return
+    if backend in _BACKEND_URLS:
+        offers["database.url"] = _Offer(_BACKEND_URLS[backend], "environment DB_BACKEND")
+    else:
+        shown = _quoted(_BY_NAME["database.url"], backend)
+        yield (
+            f"database.url = {shown} (environment DB_BACKEND): must be sqlite, postgres or memory;"
+            " or set DATABASE_URL=sqlite:///FILE instead"
+        )
+
+
+def _default_offer(declared: Declared, profile: str) -> _Offer:
+    value = declared.default_in(profile)
+    return _Offer(value, "default" if value is declared.default else f"profile {profile}")
+
+
+def _checked(declared: Declared, offer: _Offer) -> Any:
+    """The value to use; raises ValueError (which msgspec's ValidationError is)."""
+    return declared.kind.check(msgspec.convert(offer.value, declared.type, strict=not offer.from_text))
+
+
+def _quoted(declared: Declared, value: Any) -> str:
+    """A refused value for a complaint, without what may be a credential in a URL, and not too long."""
+    if declared.setting.secret:
+        return "***"
+    text = literal(value)
+    if not declared.setting.repeated:
+        word = re.match(r'"?\w*"?', text)
+        text = text if word and word[0] == text else f'{word[0] if word else ""}…"'
+    if "://" in text:
+        text = re.sub(r"\?.*", '?…"', re.sub(r"://.*@", "://***@", text))
+    return text if len(text) <= 120 else f"{text[:120]}…"
+
+
+def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:
+    for name in ("keyPath", "certPath"):
+        if values.get("useHttps") and name in values and values[name] is None:
+            yield f"{name} = unset ({sources[name]}): useHttps = true ({sources['useHttps']}) needs a PEM file here"
+    pair = ("smtp.user", "smtp.password")
+    for name, other in (pair, pair[::-1]):
+        if values.get(name) is not None and other in values and values[other] is None:
+            yield f"{other} = unset ({sources[other]}): {name} ({sources[name]}) is set: set both or neither"
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for name, value in values.items():
+        *tables, leaf = name.split(".")
+        table = tree
+        for step in tables:
+            table = table.setdefault(step, {})
+        table[leaf] = value
+    return tree

@@ -1,0 +1,308 @@
+"""The settings: one frozen tree in which each setting declares its type, defaults, environment variable and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+import msgspec
+
+from fxa_auth.config.kinds import (
+    SAME_AS_DEFAULT,
+    BaseUrl,
+    Count,
+    CustomsUrl,
+    DatabaseUrl,
+    Domain,
+    FilePath,
+    Host,
+    Interval,
+    JkuList,
+    KeyPlaces,
+    Kind,
+    Lifetime,
+    Mailbox,
+    OptionalFilePath,
+    OptionalText,
+    Pause,
+    PoolSize,
+    Port,
+    Setting,
+    Text,
+    TrustedProxies,
+    literal,
+    masked_url,
+)
+from fxa_auth.records import TokenKind
+
+Profile = Literal["dev", "test", "stage", "prod"]
+DEV_PROFILES = ("dev", "test")
+DEFAULT_PROFILE: Profile = "prod"
+DEFAULT_DATABASE_URL = "sqlite:///var/fxa-auth.sqlite"
+
+_Mark = TypeVar("_Mark")
+
+
+class SettingsGroup(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """A table of settings. Its ``repr`` shows no secret."""
+
+    def __repr__(self) -> str:
+        fields = msgspec.structs.fields(type(self))
+        secret = {field.name for field in fields if any(mark.secret for mark in _marks(field.type, Setting))}
+        shown = (f"{f.name}={'***' if f.name in secret else repr(getattr(self, f.name))}" for f in fields)
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+class Log(SettingsGroup, frozen=True):
+    level: Annotated[
+        Literal["fatal", "error", "warn", "info", "debug", "trace"],
+        Setting("The least grave level that is logged.", env="LOG_LEVEL"),
+    ] = "info"
+
+
+class Listen(SettingsGroup, frozen=True):
+    host: Annotated[Host, Setting("The address the API listens on; 0.0.0.0 is every one.", env="IP_ADDRESS")] = (
+        "127.0.0.1"
+    )
+    port: Annotated[Port, Setting("The port the API listens on; 0 is any free one.", env="PORT")] = 9000
+
+
+class ContentServer(SettingsGroup, frozen=True):
+    url: Annotated[
+        BaseUrl, Setting("The content server, where mailed links and redirects lead.", env="CONTENT_SERVER_URL")
+    ] = "http://127.0.0.1:3030"
+
+
+class Database(SettingsGroup, frozen=True):
+    url: Annotated[
+        DatabaseUrl,
+        Setting(
+            "The database; instead, DB_BACKEND may be sqlite (this default), memory, or postgres (by libpq's own PG…"
+            " variables).",
+            env="DATABASE_URL",
+            repeated=False,
+        ),
+    ] = DEFAULT_DATABASE_URL
+    pool_size: Annotated[PoolSize, Setting("The most connections open at once (PostgreSQL).")] = 10
+    statement_timeout: Annotated[
+        Interval, Setting("Time in ms after which the server ends a statement, and a call gives up (PostgreSQL).")
+    ] = 5_000
+    lock_timeout: Annotated[
+        Interval, Setting("Time in ms after which the server ends a wait for a lock (PostgreSQL).")
+    ] = 3_000
+
+    prune_interval: Annotated[
+        Pause, Setting("Time in ms between two removals of expired tokens, give or take a quarter; 0 is never.")
+    ] = 900_000
+
+    @property
+    def is_postgres(self) -> bool:
+        return self.url.startswith("postgres")
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without a password, for people to read."""
+        return masked_url(self.url)
+
+    @property
+    def path(self) -> str | None:
+        """The SQLite file; None for a database in memory or on a server."""
+        if self.url.startswith("postgres"):
+            return None
+        path = self.url.removeprefix("sqlite://").removeprefix("/")
+        return None if path in ("", ":memory:") else path
+
+
+class SmtpApi(SettingsGroup, frozen=True):
+    host: Annotated[
+        Host, Setting("The address of the mail helper's HTTP (dev and test profiles).", env="MAILER_HOST")
+    ] = "127.0.0.1"
+    port: Annotated[
+        Port,
+        Setting("The port of the mail helper's HTTP; 0 is any free one.", env="MAILER_PORT"),
+    ] = 9001
+
+
+class Smtp(SettingsGroup, frozen=True):
+    host: Annotated[
+        Host,
+        Setting("The server mail is handed to; in dev and test the address the mail sink listens on.", env="SMTP_HOST"),
+    ] = "127.0.0.1"
+    port: Annotated[Port, Setting("Its port; in dev and test that of the mail sink.", env="SMTP_PORT", dev=9999)] = 25
+    secure: Annotated[
+        bool, Setting("Whether to speak TLS from the first byte; false is no TLS.", env="SMTP_SECURE")
+    ] = False
+    user: Annotated[OptionalText, Setting("The user to log in as.", env="SMTP_USER")] = None
+    password: Annotated[OptionalText, Setting("The password to log in with.", env="SMTP_PASS", secret=True)] = None
+    sender: Annotated[Mailbox, Setting("The From of every mail.", env="SMTP_SENDER")] = (
+        "Firefox Accounts <accounts@localhost>"
+    )
+    redirect_domain: Annotated[
+        Domain, Setting("The domain (with its subdomains) that a request's redirectTo must lie in; empty allows any.")
+    ] = "firefox.com"
+    resend_blackout_period: Annotated[
+        Pause, Setting("Time in ms after a password is set in which no verification mail is resent.", dev=0)
+    ] = 600_000
+    retry_delay: Annotated[Interval, Setting("Pause in ms before a failed mail is tried again.", dev=1_000)] = 30_000
+    timeout: Annotated[Interval, Setting("The longest that handing over one mail may take, in ms.")] = 30_000
+    api: SmtpApi = msgspec.field(default_factory=SmtpApi)
+
+
+class TokenLifetimes(SettingsGroup, frozen=True):
+    account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
+    password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
+    password_change_token: Annotated[Lifetime, Setting("How long a passwordChangeToken lives, in ms.")] = 900_000
+
+    @property
+    def by_kind(self) -> dict[TokenKind, int]:
+        return {
+            TokenKind.ACCOUNT_RESET: self.account_reset_token,
+            TokenKind.PASSWORD_FORGOT: self.password_forgot_token,
+            TokenKind.PASSWORD_CHANGE: self.password_change_token,
+        }
+
+
+class Scrypt(SettingsGroup, frozen=True):
+    max_pending: Annotated[
+        Count,
+        Setting("Password hashes that may wait or run at once; 0 is no limit.", env="SCRYPT_MAX_PENDING"),
+    ] = 0
+
+
+class Toobusy(SettingsGroup, frozen=True):
+    max_lag: Annotated[
+        Pause, Setting("Event loop lag in ms from which requests are refused; 0 is never.", env="TOOBUSY_MAX_LAG")
+    ] = 0
+
+
+class Hawk(SettingsGroup, frozen=True):
+    mode: Annotated[
+        Literal["compat", "strict"],
+        Setting("Strict refuses clocks more than 60 s off and repeated requests; compat lets both pass."),
+    ] = "compat"
+
+
+class Settings(SettingsGroup, frozen=True):
+    """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
+
+    env: Annotated[
+        Profile,
+        Setting("The profile, which sets defaults: test is like dev, stage is like prod.", env="NODE_ENV"),
+    ] = DEFAULT_PROFILE
+    log: Log = msgspec.field(default_factory=Log)
+    public_url: Annotated[
+        BaseUrl,
+        Setting("The URL clients use: signatures, certificates and routes depend on it.", env="PUBLIC_URL"),
+    ] = "http://127.0.0.1:9000"
+    listen: Listen = msgspec.field(default_factory=Listen)
+    trust_proxies: Annotated[
+        TrustedProxies,
+        Setting(
+            "Whose X-Forwarded-For counts: so many proxies, those in these networks (read from the right), or, as "
+            "loopback, the whole chain if the peer is this machine; an empty list is nobody's.",
+            dev="loopback",
+        ),
+    ] = ()
+    use_https: Annotated[bool, Setting("Whether the API itself speaks TLS; needs keyPath and certPath.")] = False
+    key_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS private key.")] = None
+    cert_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS certificate and its chain.")] = None
+    customs_url: Annotated[
+        CustomsUrl, Setting("The customs server that guards against abuse; none asks nobody.", env="CUSTOMS_SERVER_URL")
+    ] = "none"
+    content_server: ContentServer = msgspec.field(default_factory=ContentServer)
+    secret_key_file: Annotated[FilePath, Setting("The private key that signs certificates; made on first start.")] = (
+        "var/secret-key.json"
+    )
+    public_key_file: Annotated[FilePath, Setting("Its public half; made on first start.")] = "var/public-key.json"
+    sealing_keys: Annotated[
+        KeyPlaces,
+        Setting(
+            "Where the keys are that secret columns are encrypted with: files, or env:NAME for an environment variable."
+            " The first one encrypts (its file is made with the database), all of them decrypt."
+        ),
+    ] = ("var/sealing.key",)
+    trusted_jkus: Annotated[
+        JkuList,
+        Setting(
+            "The JWK sets whose keys may sign a preVerifyToken.",
+            dev=("http://127.0.0.1:8080/.well-known/public-keys",),
+        ),
+    ] = msgspec.field(default=(), name="trustedJKUs")
+    database: Database = msgspec.field(default_factory=Database)
+    smtp: Smtp = msgspec.field(default_factory=Smtp)
+    token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
+    verifier_version: Annotated[
+        Literal[0, 1],
+        Setting("How new passwords are stretched: 1 is scrypt, 0 is cheap and for development only.", dev=0),
+    ] = 1
+    lockout_enabled: Annotated[
+        bool, Setting("Whether an account is locked when the abuse policy says so.", dev=True)
+    ] = False
+    scrypt: Scrypt = msgspec.field(default_factory=Scrypt)
+    toobusy: Toobusy = msgspec.field(default_factory=Toobusy)
+    hawk: Hawk = msgspec.field(default_factory=Hawk)
+    reported_version: Annotated[
+        Text, Setting("The version that / and /__version__ show; empty is this server's own.")
+    ] = ""
+
+    @property
+    def development(self) -> bool:
+        """Whether the profile is dev or test."""
+        return self.env in DEV_PROFILES
+
+
+@dataclass(frozen=True)
+class Declared:
+    """One setting of the tree: its dotted name as files have it, and its attribute path as the code has it."""
+
+    name: str
+    path: tuple[str, ...]
+    type: Any
+    kind: Kind
+    setting: Setting
+    default: Any
+
+    def default_in(self, profile: str) -> Any:
+        own = profile in DEV_PROFILES and self.setting.dev is not SAME_AS_DEFAULT
+        return self.setting.dev if own else self.default
+
+    def value_in(self, settings: Settings) -> Any:
+        value: Any = settings
+        for attribute in self.path:
+            value = getattr(value, attribute)
+        return value
+
+    def shown(self, value: Any) -> str:
+        """A checked value as a file would have it; an absent one is ``unset``, a secret ``***``."""
+        if value is None:
+            return "unset"
+        return "***" if self.setting.secret else masked_url(literal(value))
+
+
+def _marks(hint: Any, sort: type[_Mark]) -> list[_Mark]:
+    """What stands beside a type in ``Annotated``, of one sort."""
+    return [mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, sort)]
+
+
+def _kind_of(hint: Any) -> Kind:
+    kinds = _marks(hint, Kind)
+    if kinds:
+        return kinds[0]
+    bare = get_args(hint)[0]
+    return Kind("true or false") if bare is bool else Kind("one of " + ", ".join(map(str, get_args(bare))))
+
+
+def _declared(group: type[SettingsGroup], name: str = "", path: tuple[str, ...] = ()) -> Iterator[Declared]:
+    for field in msgspec.structs.fields(group):
+        field_name, field_path = f"{name}{field.encode_name}", (*path, field.name)
+        if isinstance(field.type, type) and issubclass(field.type, SettingsGroup):
+            yield from _declared(field.type, f"{field_name}.", field_path)
+        else:
+            (setting,) = _marks(field.type, Setting)
+            bare = get_args(field.type)[0]
+            yield Declared(field_name, field_path, bare, _kind_of(field.type), setting, field.default)
+
+
+DECLARED = tuple(_declared(Settings))
+"""Every setting, in the order of the tree."""
