@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 
 from nacl.bindings import crypto_pwhash_scryptsalsa208sha256_ll
 from twisted.internet.interfaces import IReactorFromThreads
@@ -42,10 +43,10 @@ class ScryptPool:
         self._stopping = True
         self._pool.stop()
 
-    def take_high_water_mark(self) -> int:
-        """The most hashes pending at once since this was last asked."""
+    def statistics(self) -> Mapping[str, int]:
+        """The bound, the hashes pending now, and the most that were at once since this was last asked."""
         mark, self._high_water_mark = self._high_water_mark, self.pending
-        return mark
+        return {"maxPending": self.max_pending, "numPending": self.pending, "numPendingHWM": mark}
 
     async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
         """The ``stretched`` of verifier version 1: scrypt over both (32 bytes each), 32 bytes.

@@ -56,7 +56,7 @@ def routes() -> set[str]:
     """``METHOD /path`` of every route that the service has in the dev profile, which has them all."""
     loaded = config.load([], {"NODE_ENV": "dev", "DB_BACKEND": "memory"})
     service = AuthService(loaded, MemoryReactorClock(), io.StringIO(), print)
-    rules = service._application.klein.url_map.iter_rules()
+    rules = service._parts.application.klein.url_map.iter_rules()
     return {f"{method} {rule.rule}" for rule in rules for method in (rule.methods or set()) - {"HEAD"}}
 
 

@@ -72,14 +72,14 @@ class ScryptPoolTests(TestCase):
 
     async def test_the_high_water_mark_starts_anew_when_read(self) -> None:
         pool = self.pool(threads=1, max_pending=0)
-        self.assertEqual(pool.take_high_water_mark(), 0)
+        self.assertEqual(pool.statistics()["numPendingHWM"], 0)
         calls = [self.stretch(pool) for _ in range(3)]
-        self.assertEqual(pool.take_high_water_mark(), 3)
-        self.assertEqual(pool.take_high_water_mark(), 3, "all three are still pending")
+        self.assertEqual(pool.statistics()["numPendingHWM"], 3)
+        self.assertEqual(pool.statistics()["numPendingHWM"], 3, "all three are still pending")
         self.go_on.set()
         await self.outcomes(calls)
-        self.assertEqual(pool.take_high_water_mark(), 3)
-        self.assertEqual(pool.take_high_water_mark(), 0)
+        self.assertEqual(pool.statistics()["numPendingHWM"], 3)
+        self.assertEqual(pool.statistics()["numPendingHWM"], 0)
 
     async def test_a_failed_hash_is_no_longer_pending(self) -> None:
         def fail(*_: object) -> bytes:

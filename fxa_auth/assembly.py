@@ -1,0 +1,138 @@
+"""Every part of the daemon, made from the settings and joined: the only place that constructs adapters.
+
+Nothing is started here and nothing listens: in which order that happens is the business of ``service``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, Protocol, TextIO
+
+from treq.client import HTTPClient
+from twisted.web.client import Agent, HTTPConnectionPool
+
+from fxa_auth.accounts import Accounts
+from fxa_auth.config import Settings
+from fxa_auth.credentials import Credentials
+from fxa_auth.customs.chosen import chosen_customs
+from fxa_auth.customs.remote import RemoteCustoms
+from fxa_auth.data import data_dir
+from fxa_auth.devmail import MailSink
+from fxa_auth.http.app import Application, Shedding
+from fxa_auth.http.auth import Authenticator
+from fxa_auth.http.clientaddress import ClientAddress
+from fxa_auth.http.params import ModelReader
+from fxa_auth.http.route import Route
+from fxa_auth.http.routes.accounts import AccountRoutes
+from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.operations import OperationsRoutes
+from fxa_auth.http.routes.passwords import PasswordRoutes
+from fxa_auth.http.routes.signing import SigningRoutes
+from fxa_auth.http.site import Site
+from fxa_auth.mail.compose import Composer
+from fxa_auth.mail.outbox import Outbox
+from fxa_auth.mail.smtp import SmtpSender
+from fxa_auth.overload import ReactorLag
+from fxa_auth.passwords import Passwords
+from fxa_auth.preverify import PreVerifyTokens
+from fxa_auth.pruning import Pruning
+from fxa_auth.publicurl import parse_public_url
+from fxa_auth.sessions import Sessions
+from fxa_auth.signing import Signing
+from fxa_auth.statistics import Source, Statistics, memory
+from fxa_auth.storage import Storage
+from fxa_auth.tokens import Lifetimes
+from fxa_auth.verification import Verification
+from fxa_auth.version import running_version
+from fxa_auth.workers import ScryptPool
+
+
+class Background(Protocol):
+    """Work that goes on while the daemon serves, once the store is open."""
+
+    def start(self) -> None: ...
+
+    async def stop(self) -> None:
+        """Return when what was under way has ended."""
+
+
+class Assembly:
+    """The parts. ``background`` is in the order of starting; it is stopped in the opposite order.
+
+    ``console`` is where the dev profile tells its user what goes on.
+    """
+
+    def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._random = os.urandom
+        self._public_url = parse_public_url(settings.public_url)
+        self._lifetimes = Lifetimes(settings.token_lifetimes.by_kind)
+        self.connections = HTTPConnectionPool(reactor, persistent=True)
+        self.storage = Storage(settings, reactor)
+        self.store = self.storage.store
+        self.scrypt = ScryptPool(reactor, len(os.sched_getaffinity(0)), settings.scrypt.max_pending)
+        self.lag = ReactorLag(reactor, settings.toobusy.max_lag)
+        self.sink = MailSink(reactor, console) if settings.development else None
+        http = HTTPClient(Agent(reactor, pool=self.connections))
+        self._customs = chosen_customs(settings.customs_url, reactor, http)
+        self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self._outbox = self._make_outbox()
+        self.signing = Signing(self.store, reactor, self._public_url.domain)
+        self.application = self._make_application()
+        client_address = ClientAddress(settings.trust_proxies)
+        self.site = Site(self.application.klein.resource(), reactor, client_address, settings.development)
+        self.background: list[Background] = [self._outbox, Statistics(reactor, list(self._statistics()))]
+        if interval_ms := settings.database.prune_interval:
+            self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
+
+    def _make_outbox(self) -> Outbox:
+        reactor, smtp = self._reactor, self._settings.smtp
+        content_server_url = self._settings.content_server.url
+        composer = Composer(data_dir("templates"), content_server_url, smtp.sender, reactor, self._random)
+        sender = SmtpSender(
+            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
+        )
+        return Outbox(reactor, self.store.mails, composer.compose, sender.send, smtp.retry_delay)
+
+    def _make_application(self) -> Application:
+        settings, clock = self._settings, self._reactor
+        authenticator = Authenticator(
+            self.store, self._lifetimes, self._public_url, clock, settings.hawk.mode == "strict"
+        )
+        return Application(
+            self._routes(),
+            self._public_url.path,
+            authenticator,
+            ModelReader(settings.smtp.redirect_domain, () if settings.development else ("preVerified",)),
+            Shedding(self.lag.is_too_much),
+            settings.development,
+        )
+
+    def _routes(self) -> list[Route]:
+        settings, store, customs, clock = self._settings, self.store, self._customs, self._reactor
+        domain, mail_queued = self._public_url.domain, self._outbox.wake
+        passwords = Passwords(
+            store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
+        )
+        accounts = Accounts(store, passwords, customs, self.pre_verify, self._random, clock, domain, mail_queued)
+        blackout_ms = settings.smtp.resend_blackout_period
+        verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
+        credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, mail_queued)
+        page = (data_dir("templates") / "pages" / "server.html").read_bytes()
+        return [
+            *AccountRoutes(accounts, Sessions(store), settings.development).table(),
+            *CodeRoutes(verification, settings.content_server.url).table(),
+            *PasswordRoutes(credentials).table(),
+            *SigningRoutes(self.signing, page).table(),
+            *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
+        ]
+
+    def _statistics(self) -> Iterator[Source]:
+        customs = self._customs
+        yield "mem", memory
+        yield "scrypt", self.scrypt.statistics
+        yield "store", lambda: {"pending": self.storage.database.pending}
+        if isinstance(customs, RemoteCustoms):
+            yield "customs", lambda: {"failures": customs.failures}
