@@ -30,9 +30,9 @@ from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
-from fxa_auth.mail.compose import Composer
 from fxa_auth.mail.outbox import Outbox
 from fxa_auth.mail.smtp import SmtpSender
+from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
@@ -61,6 +61,8 @@ class Assembly:
     """The parts. ``background`` is in the order of starting; it is stopped in the opposite order.
 
     ``console`` is where the dev profile tells its user what goes on.
+
+    :raises TlsFileError: ``smtp.caFile`` cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -78,6 +80,7 @@ class Assembly:
         http = HTTPClient(Agent(reactor, pool=self.connections))
         self._customs = chosen_customs(settings.customs_url, reactor, http)
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self.mail_sender = SmtpSender(reactor, mail_server(settings))
         self._outbox = self._make_outbox()
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
@@ -88,13 +91,9 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
-        content_server_url = self._settings.content_server.url
-        composer = Composer(data_dir("templates"), content_server_url, smtp.sender, reactor, self._random)
-        sender = SmtpSender(
-            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
-        )
-        return Outbox(reactor, self.store.mails, composer.compose, sender.send, smtp.retry_delay)
+        composer = make_composer(self._settings, self._reactor)
+        send, retry_delay_ms = self.mail_sender.send, self._settings.smtp.retry_delay
+        return Outbox(self._reactor, self.store.mails, composer.compose, send, retry_delay_ms)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor

@@ -57,6 +57,8 @@ class AuthService(Service):
 
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
+
+    :raises CannotStart: the file with the authorities for the mail server cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -69,7 +71,10 @@ class AuthService(Service):
         self._starting: Deferred[None] | None = None
         self._started: list[Background] = []
         self._pause: Deferred[None] | None = None
-        self._parts = Assembly(loaded.settings, reactor, console)
+        try:
+            self._parts = Assembly(loaded.settings, reactor, console)
+        except TlsFileError as error:
+            raise CannotStart(loaded.complaint(error.setting, error)) from None
 
     # Up.
 
@@ -211,6 +216,7 @@ class AuthService(Service):
         await self._bounded(parts.site.close_connections, "answers")
         for part in reversed(self._started):
             await part.stop()
+        await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()

@@ -98,7 +98,10 @@ def makeService(options: Options) -> IService:
 
     observer = twistd_observer(flags, options.settings.log.level)
     daemon = _Daemon(observer, complain, in_foreground, flags.get("pidfile"))
-    AuthService(options.loaded, reactor, sys.stdout, complain).setServiceParent(daemon)
+    try:
+        AuthService(options.loaded, reactor, sys.stdout, complain).setServiceParent(daemon)
+    except CannotStart as error:
+        raise SystemExit(f"fxa-auth: {error}") from None
     reactor.callWhenRunning(_stop_on_signals, reactor)
     return daemon
 

@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 import jinja2
 from twisted.internet.interfaces import IReactorTime
 
+from fxa_auth.mail.addresses import mailbox
 from fxa_auth.records import Letter, MailKind
 
 MAX_LINE = 998
@@ -31,8 +32,8 @@ _BODY_POLICY = policy.SMTP.clone(cte_type="7bit", max_line_length=MAX_LINE)
 class Message:
     """What goes to the SMTP server.
 
-    ``sender`` and ``recipient`` are mailboxes as an envelope wants them: a local part that needs quotes has them.
-    ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
+    ``sender`` and ``recipient`` are the envelope's, written as ``addresses.mailbox`` does; an empty sender wants no
+    mail back. ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
     """
 
     sender: str
@@ -60,9 +61,10 @@ class Composer:
     """Writes the three mails.
 
     ``content_server_url`` is what the links begin with, ``sender`` the From field (``Name <address>`` or a bare
-    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A template that is missing or does not
-    parse raises ``jinja2.TemplateError`` here, not when the first mail is due; a sender without an ASCII address
-    raises ``ValueError``.
+    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). Undeliverable mails go back to
+    ``return_path``: None is the address of ``sender``, ``<>`` nowhere. A template that is missing or does not parse
+    raises ``jinja2.TemplateError`` here, not when the first mail is due; a sender without an ASCII address raises
+    ``ValueError``.
     """
 
     def __init__(
@@ -72,12 +74,14 @@ class Composer:
         sender: str,
         clock: IReactorTime,
         random_bytes: Callable[[int], bytes],
+        return_path: str | None = None,
     ) -> None:
         name, address = parseaddr(sender)
         if "@" not in address:
             raise ValueError(f"no mail address in the sender {sender!r}")
         self._from = formataddr((name, address))
-        self._sender = address
+        self._domain = address.rpartition("@")[2]
+        self._return_path = address if return_path is None else return_path.strip("<>")
         self._content_server_url = content_server_url.rstrip("/")
         self._clock = clock
         self._random_bytes = random_bytes
@@ -100,7 +104,7 @@ class Composer:
         head = "".join(
             f"{name}: {_field_value(name, value)}\r\n" for name, value in self._fields(letter, recipient, link)
         )
-        return Message(self._sender, recipient, head.encode() + self._body(letter.kind, link))
+        return Message(self._return_path, recipient, head.encode() + self._body(letter.kind, link))
 
     def _link(self, letter: Letter) -> str:
         parameters: dict[str, str | None]
@@ -118,12 +122,11 @@ class Composer:
 
     def _fields(self, letter: Letter, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
-        domain = self._sender.rpartition("@")[2]
         yield "From", self._from
         yield "To", recipient
         yield "Subject", form.subject
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
-        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{domain}>"
+        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{self._domain}>"
         yield "Auto-Submitted", "auto-generated"
         yield "Content-Language", _LANGUAGE
         yield "X-Link", link
@@ -138,16 +141,6 @@ class Composer:
         message.set_content(self._templates[kind, "txt"].render(link=link))
         message.add_alternative(self._templates[kind, "html"].render(link=link), subtype="html")
         return message.as_bytes()
-
-
-def mailbox(address: str) -> str:
-    """``address`` as header fields and envelopes write it: the local part in quotes unless it is a dot-atom.
-
-    The protocol allows addresses like ``.a..b@example.com``, RFC 5322 only ``".a..b"@example.com``. Characters
-    outside ASCII stand for themselves, as in RFC 6532.
-    """
-    local, _, domain = address.rpartition("@")
-    return address if all(local.split(".")) else f'"{local}"@{domain}'
 
 
 def _field_value(name: str, value: str) -> str:
