@@ -23,7 +23,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from fxa_auth.mail.compose import Message
-from fxa_auth.mail.failures import MailNotSent, Stage
+from fxa_auth.mail.failures import CANCELLED, MailNotSent, Stage
 from fxa_auth.mail.masking import Masking
 from fxa_auth.mail.server import SmtpServer
 from fxa_auth.mail.tls import TlsSession
@@ -77,7 +77,7 @@ class Dialogue(smtp.ESMTPClient):
         self._tell = tell
         self._masking = Masking(server.user, server.password)
         self._stage = Stage.GREETING
-        self._waiting: Deferred[None] | None = Deferred(lambda _: self.break_off("cancelled"))
+        self._waiting: Deferred[None] | None = Deferred(lambda _: self.break_off(CANCELLED))
         self._offers: dict[bytes, bytes] = {}
         self._answer_size = 0
         self._challenges = 0
@@ -140,7 +140,7 @@ class Dialogue(smtp.ESMTPClient):
 
     def _ask(self, stage: Stage, line: bytes, *expected: int, shown: str | None = None) -> Deferred[None]:
         """Fires on one of the expected codes, and fails with ``MailNotSent`` on anything else."""
-        answered: Deferred[None] = Deferred(lambda _: self.break_off("cancelled"))
+        answered: Deferred[None] = Deferred(lambda _: self.break_off(CANCELLED))
         self._waiting, self._stage = answered, stage
         self._expected = list(expected)
         self._okresponse = lambda code, answer: self._succeed()

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from enum import Enum
 
+CANCELLED = "cancelled"
+"""The reason of a message that was not sent because its sender gave up."""
+
 
 class Stage(Enum):
     """How far a message got, named by what was tried last. The value completes "no answer to …"."""

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, DeferredSemaphore
 from twisted.internet.endpoints import HostnameEndpoint, connectProtocol, wrapClientTLS
-from twisted.internet.error import DNSLookupError
+from twisted.internet.error import ConnectingCancelledError, DNSLookupError
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.dialogue import SERVICE_CLOSING, Dialogue, Tell
-from fxa_auth.mail.failures import MailNotSent, Stage
+from fxa_auth.mail.failures import CANCELLED, MailNotSent, Stage
 from fxa_auth.mail.server import SmtpServer
 from fxa_auth.mail.tls import ServerTls, TlsSession
 
@@ -54,7 +54,7 @@ class SmtpSender:
         try:
             await self._slots.acquire()
         except CancelledError:
-            raise MailNotSent("cancelled", server_failed=True) from None
+            raise MailNotSent(CANCELLED, server_failed=True) from None
         delivery = Deferred.fromCoroutine(self._deliver(message))
         self._under_way.add(delivery)
         try:
@@ -135,9 +135,12 @@ class SmtpSender:
             await connectProtocol(endpoint, dialogue).addTimeout(limit_s, self._reactor, _not_connected_in)
         except MailNotSent:
             raise
+        except (CancelledError, ConnectingCancelledError):
+            raise MailNotSent(CANCELLED, server_failed=True, stage=Stage.CONNECT) from None
+        except DNSLookupError:
+            raise MailNotSent(f"no address for {server.host}", server_failed=True, stage=Stage.RESOLVE) from None
         except Exception as error:
-            stage = Stage.RESOLVE if isinstance(error, DNSLookupError) else Stage.CONNECT
-            raise MailNotSent(f"no connection: {error}", server_failed=True, stage=stage) from None
+            raise MailNotSent(f"no connection: {error}", server_failed=True, stage=Stage.CONNECT) from None
         self._open.add(dialogue)
         dialogue.ended.addCallback(lambda _: self._forget(dialogue))
         await dialogue.ready

@@ -1,7 +1,7 @@
 """An SMTP server that is not ours, for a child process: aiosmtpd, which tells each mail it takes as a line of JSON.
 
 Its first line of output is its port. The recipient's local part says how it behaves: ``busy`` and ``nobody`` are
-refused at RCPT, ``spam`` after DATA, ``mute`` is never answered, ``drop`` loses its connection.
+refused at RCPT, ``spam`` after DATA, ``mute`` is never answered (which is told, too), ``drop`` loses its connection.
 
 Arguments: a JSON object with any of
 
@@ -18,8 +18,10 @@ import asyncio
 import base64
 import hmac
 import json
+import logging
 import ssl
 import sys
+import warnings
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -60,7 +62,7 @@ class Handler:
         if local_part == "nobody":
             return "550 5.1.1 No such\x1b[31m user"
         if local_part == "mute":
-            print(json.dumps("mute"), flush=True)
+            print(json.dumps({"silent_for": address}), flush=True)
             await asyncio.sleep(3600)
         if local_part == "drop":
             server.transport.abort()
@@ -129,4 +131,7 @@ async def serve(arguments: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
+    # aiosmtpd finds fault with servers that are meant to be bad.
+    warnings.simplefilter("ignore")
+    logging.disable()
     asyncio.run(serve(json.loads(sys.argv[1])))
