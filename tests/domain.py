@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from twisted.internet import reactor
@@ -18,6 +18,7 @@ from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
@@ -115,6 +116,7 @@ class DomainTestCase(TestCase):
             self.store,
             self.passwords,
             self.customs,
+            self.make_registration(["open"]),
             self.pre_verification,
             os.urandom,
             self.clock,
@@ -134,6 +136,9 @@ class DomainTestCase(TestCase):
         return Passwords(
             self.store, self.customs, self.stretcher, os.urandom, self.clock, version, self.lockout_enabled
         )
+
+    def make_registration(self, mode: Sequence[str], domains: Sequence[str] = (), first: int = 0) -> Registration:
+        return Registration(self.store, self.clock, mode, domains, first)
 
     def announce(self) -> None:
         self.mails_announced += 1
@@ -156,6 +161,7 @@ class DomainTestCase(TestCase):
         verified: bool = True,
         with_keys: bool = False,
         token: str | None = None,
+        invite_code: str | None = None,
         client: Client | None = None,
     ) -> SignIn:
         return await self.accounts.create(
@@ -165,6 +171,7 @@ class DomainTestCase(TestCase):
             OPTIONS,
             pre_verified=verified,
             pre_verify_token=token,
+            invite_code=invite_code,
             with_keys=with_keys,
         )
 

@@ -23,11 +23,13 @@ from fxa_auth.config.kinds import (
     Kind,
     Lifetime,
     Mailbox,
+    MailDomains,
     OptionalFilePath,
     OptionalText,
     Pause,
     PoolSize,
     Port,
+    RegistrationMode,
     Setting,
     Text,
     TrustedProxies,
@@ -176,6 +178,19 @@ class Toobusy(SettingsGroup, frozen=True):
     ] = 0
 
 
+class Registration(SettingsGroup, frozen=True):
+    mode: Annotated[
+        RegistrationMode,
+        Setting("Who may make an account: whoever one of these lets in (docs/registration.md).", dev=("open",)),
+    ] = ("closed",)
+    domains: Annotated[
+        MailDomains, Setting("The domains whose addresses the mode domains lets in; a subdomain is another domain.")
+    ] = ()
+    first: Annotated[
+        Count, Setting("With how many accounts on the server the mode first lets nobody in any more; 0 is unset.")
+    ] = 0
+
+
 class Hawk(SettingsGroup, frozen=True):
     mode: Annotated[
         Literal["compat", "strict"],
@@ -242,6 +257,7 @@ class Settings(SettingsGroup, frozen=True):
     scrypt: Scrypt = msgspec.field(default_factory=Scrypt)
     toobusy: Toobusy = msgspec.field(default_factory=Toobusy)
     hawk: Hawk = msgspec.field(default_factory=Hawk)
+    registration: Registration = msgspec.field(default_factory=Registration)
     reported_version: Annotated[
         Text, Setting("The version that / and /__version__ show; empty is this server's own.")
     ] = ""

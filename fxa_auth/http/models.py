@@ -20,6 +20,7 @@ from fxa_auth.http.params import (
     email,
     flag,
     hex_bytes,
+    invite_code,
     pre_verify_token,
 )
 from fxa_auth.records import LinkOptions
@@ -57,6 +58,7 @@ class AccountCreate:
     redirect_to: RedirectTo = None
     resume: Resume = None
     pre_verify_token: Annotated[str | None, Param("preVerifyToken", pre_verify_token)] = None
+    invite_code: Annotated[str | None, Param("inviteCode", invite_code)] = None
 
 
 @dataclass(frozen=True)
