@@ -104,9 +104,7 @@ class DomainTestCase(TestCase):
     async def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(START_S)
-        self.database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
-        await self.database.start()
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.database.stop()))
+        self.database = await self.make_database()
         seal = Seal()
         seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
@@ -114,17 +112,7 @@ class DomainTestCase(TestCase):
         self.pre_verification = ObedientPreVerification()
         self.mails_announced = 0
         self.passwords = self.make_passwords(self.verifier_version)
-        self.accounts = Accounts(
-            self.store,
-            self.passwords,
-            self.customs,
-            self.make_registration(["open"]),
-            self.pre_verification,
-            os.urandom,
-            self.clock,
-            DOMAIN,
-            self.announce,
-        )
+        self.accounts = self.make_accounts(["open"])
         self.credentials = Credentials(
             self.store, self.passwords, self.customs, Lifetimes(LIFETIMES_MS), os.urandom, self.clock, self.announce
         )
@@ -134,13 +122,31 @@ class DomainTestCase(TestCase):
         self.sessions = Sessions(self.store)
         self.signing = Signing(self.store, self.clock, DOMAIN)
 
+    async def make_database(self) -> Any:
+        """A new database, started, and stopped at the test's end."""
+        database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
+        self.addCleanup(lambda: Deferred.fromCoroutine(database.stop()))
+        await database.start()
+        return database
+
     def make_passwords(self, version: int) -> Passwords:
         return Passwords(
             self.store, self.customs, self.stretcher, os.urandom, self.clock, version, self.lockout_enabled
         )
 
-    def make_registration(self, mode: Sequence[str], domains: Sequence[str] = (), first: int = 0) -> Registration:
-        return Registration(self.store, self.clock, mode, domains, first)
+    def make_accounts(self, mode: Sequence[str], domains: Sequence[str] = (), first: int = 0) -> Accounts:
+        """Under these rules of registration."""
+        return Accounts(
+            self.store,
+            self.passwords,
+            self.customs,
+            Registration(self.store, self.clock, mode, domains, first),
+            self.pre_verification,
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
+        )
 
     def announce(self) -> None:
         self.mails_announced += 1

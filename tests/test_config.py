@@ -408,12 +408,13 @@ class ValueTests(Complaining):
             ),
             (
                 {"mode": ["first"], "first": 0},
-                'registration.first = 0 (a.toml): registration.mode = ["first"] (a.toml) needs a number here, 1 or more',
+                "registration.first = 0 (a.toml): "
+                'registration.mode = ["first"] (a.toml) needs a number here, 1 or more',
             ),
             (
                 {"domains": ["a.example"]},
-                'registration.domains = ["a.example"] (a.toml): counts only if registration.mode = ["closed"] (default) '
-                "names domains: name it there, or leave this out",
+                'registration.domains = ["a.example"] (a.toml): counts only if '
+                'registration.mode = ["closed"] (default) names domains: name it there, or leave this out',
             ),
             (
                 {"mode": ["invite"], "first": 5},
