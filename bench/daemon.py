@@ -38,7 +38,7 @@ def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1) 
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         settings = Path(folder, "settings.toml")
-        settings.write_text(f"verifierVersion = {verifier_version}\n")
+        settings.write_text(f'verifierVersion = {verifier_version}\n[registration]\nmode = ["open"]\n')
         environ = {
             **os.environ,
             "NODE_ENV": "prod",

@@ -109,6 +109,8 @@ class Pruning:
 
     async def _prune_invites(self) -> int:
         """All in one batch: an operator has made each of them by hand."""
+        if self._stopping:
+            return 0
         await self._claim_lease()
         [rows] = await self._store.change(self._store.invites.prune(time_ms(self._clock) - INVITES_KEPT_MS))
         return len(rows)

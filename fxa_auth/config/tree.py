@@ -95,7 +95,7 @@ class Database(SettingsGroup, frozen=True):
     ] = 3_000
 
     prune_interval: Annotated[
-        Pause, Setting("Time in ms between two removals of expired tokens, give or take a quarter; 0 is never.")
+        Pause, Setting("Time in ms between two removals of what has expired, give or take a quarter; 0 is never.")
     ] = 900_000
 
     @property
