@@ -173,5 +173,5 @@ def _why_not(applicant: _Applicant, found: Sequence[Invite]) -> str:
 
 
 def _refusal(reasons: Sequence[str]) -> errors.ApiError:
-    _log.info("registration.refused", reasons=list(reasons))
+    _log.info("account.refused", reasons=list(reasons))
     return errors.registration_refused(reasons)

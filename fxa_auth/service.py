@@ -205,11 +205,11 @@ class AuthService(Service):
         }
         setting = self._loaded.shown("registration.mode")
         if "invite" in mode:
-            _log.info("registration.by_invite", setting=setting, **how)
+            _log.info("server.registration_by_invite", setting=setting, **how)
         else:
             file = self._config_files[-1] if self._config_files else "a settings file"
             mend = f"name invite instead of closed in registration.mode ({file}), restart, and run the line of run"
-            _log.info("registration.closed", setting=setting, mend=mend, **how)
+            _log.info("server.registration_closed", setting=setting, mend=mend, **how)
 
     # Down.
 

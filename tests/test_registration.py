@@ -144,7 +144,7 @@ class RuleTests(RegistrationCase):
         self.rule("domains", "invite", domains=("example.org",))
         with capturedLogs() as logged:
             await self.assertRefused(999, self.sign_up(code="some-code"))
-        [event] = [event for event in logged if event["log_format"] == "registration.refused"]
+        [event] = [event for event in logged if event["log_format"] == "account.refused"]
         reasons = ["domains (addresses at this domain are not let in)", "invite (the code is unknown)"]
         self.assertEqual(event["reasons"], reasons)
         self.assertNotIn("some-code", repr(logged))

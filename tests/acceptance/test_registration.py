@@ -55,7 +55,7 @@ class ProductionTests(SynchronousTestCase):
         refused = wire.post("/account/create", credentials(email))
         self.assertEqual(refused.outcome, REFUSED)
         self.assertEqual(refused.body["message"], "Registration refused: closed (no accounts are made here)")
-        [told] = daemon.entries(op="registration.closed")
+        [told] = daemon.entries(op="server.registration_closed")
         self.assertEqual(told["setting"], 'registration.mode = ["closed"] (default)')
         self.assertIn(f"invite instead of closed in registration.mode ({daemon.folder / 'my.toml'})", told["mend"])
         self.assertEqual((told["user"], told["environment"]), (pwd.getpwuid(os.geteuid()).pw_name, ["DATABASE_URL"]))
@@ -64,7 +64,7 @@ class ProductionTests(SynchronousTestCase):
         (daemon.folder / "my.toml").write_text('[registration]\nmode = ["invite"]\n')
         daemon.stop()
         daemon.start()
-        [again] = daemon.entries(op="registration.by_invite")
+        [again] = daemon.entries(op="server.registration_by_invite")
         self.assertEqual(again["run"], told["run"])
         self.assertEqual(wire.post("/account/create", credentials(new_email())).outcome, REFUSED)
         self.assertEqual(wire.post("/account/create", credentials(email)).outcome, (200, 0))
@@ -78,7 +78,7 @@ class ProductionTests(SynchronousTestCase):
 
     def test_an_open_server_has_nothing_to_say(self) -> None:
         daemon = started(self, "prod")
-        self.assertEqual([entry for entry in daemon.entries() if entry["op"].startswith("registration.")], [])
+        self.assertEqual([entry for entry in daemon.entries() if "registration" in entry["op"]], [])
         self.assertEqual(Wire(daemon).post("/account/create", credentials(new_email())).outcome, (200, 0))
 
 
