@@ -208,7 +208,7 @@ class AuthService(Service):
             _log.info("server.registration_by_invite", setting=setting, **how)
         else:
             file = self._config_files[-1] if self._config_files else "a settings file"
-            mend = f"name invite instead of closed in registration.mode ({file}), restart, and run the line of run"
+            mend = f"name invite instead of closed in registration.mode ({file}), restart, and type what run says"
             _log.info("server.registration_closed", setting=setting, mend=mend, **how)
 
     # Down.
