@@ -142,7 +142,7 @@ def service_unavailable() -> ApiError:
 
 
 def registration_refused(reasons: Sequence[str]) -> ApiError:
-    """``reasons`` are the rules that were asked, each with what it says: ``invite (the invite code is unknown)``."""
+    """``reasons`` are the rules that were asked, each with what it says: ``invite (the code is unknown)``."""
     return unspecified(403, f"Registration refused: {', '.join(reasons)}")
 
 

@@ -14,8 +14,7 @@ from fxa_auth.invitecodes import ENTROPY_LENGTH, code_hash, invite_code
 from fxa_auth.records import Invite
 from fxa_auth.store import Store
 
-ID_LENGTH = 8
-
+_ID_LENGTH = 8
 _ID_HEX = re.compile("[0-9A-Fa-f]{16}")
 
 
@@ -40,7 +39,7 @@ class Invitations:
         now_ms = time_ms(self._clock)
         code = invite_code(self._random(ENTROPY_LENGTH)) if email is None else None
         invite = Invite(
-            id=self._random(ID_LENGTH),
+            id=self._random(_ID_LENGTH),
             normalized_email=None if email is None else emailaddress.normalize(email),
             uses=uses,
             uses_left=uses,

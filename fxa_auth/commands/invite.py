@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -85,7 +86,7 @@ def _lifetime_ms(argument: str) -> int | None:
 
 
 def _uses(argument: str) -> int:
-    if not argument.isascii() or not argument.isdigit() or not 0 < int(argument[:10]) <= _MOST_USES:
+    if not re.fullmatch("[0-9]{1,7}", argument) or not 0 < int(argument) <= _MOST_USES:
         raise argparse.ArgumentTypeError(f"{argument!r} is not a number, 1 to {_MOST_USES:,}")
     return int(argument)
 
@@ -154,8 +155,9 @@ def create_line(loaded: Loaded, config_files: Sequence[str]) -> str:
 
 def needed_environment(loaded: Loaded) -> list[str]:
     """The environment variables by which the daemon finds its store, and without which that line does not."""
+    settings = loaded.settings
     kind, _, variable = loaded.sources["database.url"].partition(" ")
-    of_keys = [
-        place.removeprefix(ENVIRONMENT) for place in loaded.settings.sealing_keys if place.startswith(ENVIRONMENT)
-    ]
-    return [*([variable] if kind == "environment" else []), *of_keys]
+    of_url = [variable] if kind == "environment" else []
+    of_libpq = sorted(name for name in os.environ if name.startswith("PG")) if settings.database.is_postgres else []
+    of_keys = [place.removeprefix(ENVIRONMENT) for place in settings.sealing_keys if place.startswith(ENVIRONMENT)]
+    return [*of_url, *of_libpq, *of_keys]

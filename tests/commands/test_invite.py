@@ -70,10 +70,6 @@ class InviteTests(StoreCase):
         self.assertEqual((invite.uses, invite.expires_at_ms), (5, None))
         self.assertNotIn(code[1], (await self.type("list")).out)
 
-    async def test_two_codes_are_not_alike(self) -> None:
-        codes = {(await self.type("create")).out.splitlines()[1] for _ in range(2)}
-        self.assertEqual(len(codes), 2)
-
     async def test_who_has_an_account_is_not_invited(self) -> None:
         account = an_account(email_verified=True)
         await self.change(lambda store: [store.accounts.add(account, "address is free")])
@@ -108,7 +104,7 @@ class InviteTests(StoreCase):
         self.assertEqual([invite.normalized_email for invite in await self.invites()], ["other@example.com"])
 
     async def test_what_is_not_there_cannot_be_revoked(self) -> None:
-        for name in ("00" * 8, "nobody@example.com", "x"):
+        for name in ("00" * 8, "nobody@example.com"):
             told = f"fxa-auth: there is no invite {name}, and none for such an address\n"
             self.assertEqual(await self.type("revoke", name), Outcome(1, "", told))
 
@@ -190,10 +186,12 @@ class LineTests(SynchronousTestCase):
         self.assertIn(" && fxa-auth invite create --email ADDRESS", create_line(load([], {}), []))
 
     def test_the_environment_that_the_line_needs(self) -> None:
+        self.patch(os, "environ", {"PGPASSWORD": "secret", "PGHOST": "db", "HOME": "/"})
         keys = Layer("a.toml", {"sealingKeys": ["env:SEAL", "var/old.key"]})
         for layers, environ, needed in (
             ([], {"PORT": "1"}, []),
             ([], {"DATABASE_URL": "sqlite:///x"}, ["DATABASE_URL"]),
             ([keys], {"DB_BACKEND": "sqlite"}, ["DB_BACKEND", "SEAL"]),
+            ([keys], {"DB_BACKEND": "postgres"}, ["DB_BACKEND", "PGHOST", "PGPASSWORD", "SEAL"]),
         ):
             self.assertEqual(needed_environment(load(layers, environ)), needed)
