@@ -120,16 +120,13 @@ class Registration:
             if invite.is_expired(now_ms):
                 continue
             if invite.id == earlier:
-                ways.append(_Way("invite", 0, self._kept(invite, now_ms), "the invite has gone", invite))
+                ways.append(_Way("invite", 0, self._use(invite, 0, now_ms), "the invite has gone", invite))
             elif invite.uses_left:
-                ways.append(_Way("invite", 2, self._used(invite, now_ms), "the invite is used up", invite))
+                ways.append(_Way("invite", 2, self._use(invite, 1, now_ms), "the invite is used up", invite))
         return ways, _why_not(applicant, found)
 
-    def _kept(self, invite: Invite, now_ms: int) -> Callable[[bytes], Sequence[Statement]]:
-        return lambda uid: (self._store.invites.keep(invite.id, uid, now_ms, _STILL_OPEN),)
-
-    def _used(self, invite: Invite, now_ms: int) -> Callable[[bytes], Sequence[Statement]]:
-        return lambda uid: self._store.invites.use(invite.id, uid, now_ms, _STILL_OPEN)
+    def _use(self, invite: Invite, taken: int, now_ms: int) -> Callable[[bytes], Sequence[Statement]]:
+        return lambda uid: self._store.invites.use(invite.id, uid, taken, now_ms, _STILL_OPEN)
 
 
 class Admission:

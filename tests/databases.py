@@ -105,7 +105,7 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield store.events.verified(account.uid, account.email, account.locale, -NOW_MS)
         invite = an_invite(normalized_email=None if number % 2 else account.normalized_email)
         yield store.invites.add(invite, os.urandom(32) if number % 2 else None)
-        yield from store.invites.use(invite.id, account.uid, NOW_MS, "use is left")
+        yield from store.invites.use(invite.id, account.uid, 1, NOW_MS, "use is left")
 
 
 def contents(database: Database) -> dict[str, Rows]:

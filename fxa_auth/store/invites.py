@@ -11,7 +11,6 @@ from fxa_auth.records import Invite
 from fxa_auth.store.database import Database, Row, Statement
 
 _COLUMNS = "id, normalized_email, uses, uses_left, created_at_ms, expires_at_ms"
-_LIVES = "(expires_at_ms IS NULL OR expires_at_ms > :now_ms)"
 
 
 class InviteTable:
@@ -57,18 +56,20 @@ class InviteTable:
         }
         return Statement(sql, params)
 
-    def use(self, invite_id: bytes, uid: bytes, now_ms: int, demand: str) -> Sequence[Statement]:
-        """Use an invite up by one for an account that is there, provided that one use is left."""
-        sql = (
-            "UPDATE invites SET uses_left = uses_left - 1, last_used_at_ms = :now_ms"
-            f" WHERE id = :id AND uses_left > 0 AND {_LIVES}"
-        )
-        return Statement(sql, {"id": invite_id, "now_ms": now_ms}, demand), self.keep(invite_id, uid, now_ms, demand)
+    def use(self, invite_id: bytes, uid: bytes, taken: int, now_ms: int, demand: str) -> Sequence[Statement]:
+        """Record that an account came by an invite, and take so many uses from it, provided that they are left.
 
-    def keep(self, invite_id: bytes, uid: bytes, now_ms: int, demand: str) -> Statement:
-        """Record that an account came by an invite, provided that this has not expired; no use is taken from it."""
-        sql = f"INSERT INTO invite_uses (uid, invite_id) SELECT :uid, id FROM invites WHERE id = :id AND {_LIVES}"
-        return Statement(sql, {"uid": uid, "id": invite_id, "now_ms": now_ms}, demand)
+        The row is touched though nothing be taken: who revokes the invite meanwhile has to wait.
+        """
+        take = (
+            "UPDATE invites SET uses_left = uses_left - :taken, last_used_at_ms = :now_ms"
+            " WHERE id = :id AND uses_left >= :taken AND (expires_at_ms IS NULL OR expires_at_ms > :now_ms)"
+        )
+        record = "INSERT INTO invite_uses (uid, invite_id) VALUES (:uid, :id)"
+        return (
+            Statement(take, {"id": invite_id, "taken": taken, "now_ms": now_ms}, demand),
+            Statement(record, {"id": invite_id, "uid": uid}),
+        )
 
     def revoke(self, invite_id: bytes) -> Statement:
         """Remove an invite, and answer its id; the accounts that came by it stay."""

@@ -6,6 +6,7 @@ import os
 from dataclasses import replace
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import TestCase
 
 from fxa_auth.records import Account, Invite
@@ -29,7 +30,6 @@ class InviteContract(DatabaseContract):
     """What holds for invites."""
 
     assertIsNone: Any
-    flushLoggedErrors: Any
 
     async def give(self, code_hash: bytes | None = None, **fields: Any) -> Invite:
         invite = an_invite(**fields) if code_hash is None else an_invite(normalized_email=None, **fields)
@@ -39,8 +39,8 @@ class InviteContract(DatabaseContract):
     async def newcomer(self) -> Account:
         return await self.add(an_account(f"{os.urandom(8).hex()}@example.com"))
 
-    async def use(self, invite: Invite, uid: bytes, now_ms: int = NOW_MS) -> None:
-        await self.store.change(*self.store.invites.use(invite.id, uid, now_ms, LEFT))
+    async def use(self, invite: Invite, uid: bytes, now_ms: int = NOW_MS, taken: int = 1) -> None:
+        await self.store.change(*self.store.invites.use(invite.id, uid, taken, now_ms, LEFT))
 
     async def test_an_invite_comes_back_as_it_went_in(self) -> None:
         bound = await self.give(uses=2**31, expires_at_ms=2**53)
@@ -80,24 +80,20 @@ class InviteContract(DatabaseContract):
             counted = await outcomes([self.use(invite, account.uid) for account in accounts])
             self.assertEqual(counted, {"done": uses, LEFT: 20 - uses})
 
-    async def test_neither_an_expired_nor_a_revoked_invite_can_be_used_or_kept(self) -> None:
+    async def test_neither_an_expired_nor_a_revoked_invite_can_be_used(self) -> None:
         account, invites = await self.newcomer(), self.store.invites
         invite = await self.give(expires_at_ms=NOW_MS)
-        kept = self.store.change(invites.keep(invite.id, account.uid, NOW_MS, LEFT))
-        await self.assertDemandFails(LEFT, kept)
-        await self.assertDemandFails(LEFT, self.use(invite, account.uid))
+        for taken in (0, 1):
+            await self.assertDemandFails(LEFT, self.use(invite, account.uid, taken=taken))
         await self.use(invite, account.uid, NOW_MS - 1)
         [rows] = await self.store.change(invites.revoke(invite.id))
         self.assertEqual([row["id"] for row in rows], [invite.id])
-        for call in (
-            self.use(invite, account.uid, 1),
-            self.store.change(invites.keep(invite.id, account.uid, 1, LEFT)),
-        ):
-            await self.assertDemandFails(LEFT, call)
+        for taken in (0, 1):
+            await self.assertDemandFails(LEFT, self.use(invite, account.uid, 1, taken))
 
-    async def test_keeping_takes_no_use(self) -> None:
+    async def test_an_invite_that_is_used_up_can_be_used_without_taking_anything(self) -> None:
         invite, account = await self.give(uses_left=0), await self.newcomer()
-        await self.store.change(self.store.invites.keep(invite.id, account.uid, NOW_MS, LEFT))
+        await self.use(invite, account.uid, taken=0)
         self.assertEqual(await self.store.invites.all(), [invite])
         self.assertEqual(await self.store.invites.used_by(account.uid), invite.id)
 
@@ -147,8 +143,6 @@ class InviteContract(DatabaseContract):
         await self.assertRefused(self.store.change(self.store.invites.add(an_invite(normalized_email=None), HASH)))
 
     async def assertRefused(self, call: Any) -> None:
-        from twisted.internet.defer import Deferred
-
         await self.assertFailure(Deferred.fromCoroutine(call), DatabaseUnavailable)
 
 
