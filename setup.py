@@ -19,11 +19,13 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).resolve().parent
 
 REQUIRED = [
+    "babel>=2.14",
     "twisted[tls]>=24.7",
     "klein>=24.8",
     "treq>=24.9",
     "cryptography>=43",
     "jinja2>=3.1",
+    "markupsafe>=2.1",
     "msgspec>=0.18.6",
     "pynacl>=1.5",
     "pyopenssl>=24.3",

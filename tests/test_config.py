@@ -97,7 +97,7 @@ class DefaultsTests(SynchronousTestCase):
     def test_every_name_outside_is_camel_case_and_unique(self) -> None:
         self.assertEqual(len(BY_NAME), len(DECLARED))
         for name in BY_NAME:
-            self.assertRegex(name, r"^[a-z][A-Za-z]*(\.[a-z][A-Za-z]*)*$")
+            self.assertRegex(name, r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*)*$")
 
     def test_every_default_passes_its_own_check(self) -> None:
         for profile in get_args(Profile):
@@ -298,6 +298,8 @@ class ValueTests(Complaining):
         ("scrypt.maxPending", (-1, 2**31, "1", None)),
         ("toobusy.maxLag", (-1, "1", None)),
         ("hawk.mode", ("", "lax", None)),
+        ("i18n.defaultLanguage", ("", "pt_BR", "français", "x", "en-", "en\n", None, 1, ["en"])),
+        ("i18n.supportedLanguages", ("", "en", [], [""], ["en", "pt_BR"], [1], {}, 1)),
         ("reportedVersion", ("1\n2", None, 1)),
     )  # fmt: skip
 
@@ -419,8 +421,6 @@ class NameTests(Complaining):
 
     def test_known_names_that_are_not_built_yet_are_refused(self) -> None:
         for name in (
-            "i18n.defaultLanguage",
-            "i18n.supportedLanguages",
             "bounces.region",
             "bounces.bounceQueueUrl",
             "bounces.complaintQueueUrl",
@@ -430,7 +430,7 @@ class NameTests(Complaining):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
-        self.assertEqual(self.complaint({"i18n": {}}), "i18n (a.toml): not built yet: leave it out")
+        self.assertEqual(self.complaint({"basket": {}}), "basket (a.toml): not built yet: leave it out")
 
     def test_a_topic_is_refused_unless_it_is_disabled(self) -> None:
         self.assertIn("snsTopicArn (a.toml): not built yet", self.complaint({"snsTopicArn": "arn:aws:sns:x"}))
@@ -533,7 +533,10 @@ class GarbageTests(SynchronousTestCase):
         self.check([Layer("a.toml", table(name, value))], {})
 
     @settings(database=None, deadline=None)
-    @given(st.dictionaries(st.sampled_from(["smtp", "i18n", "snsTopicArn", "log"]) | st.text(), GARBAGE), st.text())
+    @given(
+        st.dictionaries(st.sampled_from(["smtp", "i18n", "basket", "snsTopicArn", "log"]) | st.text(), GARBAGE),
+        st.text(),
+    )
     def test_any_file_is_taken_or_complained_about(self, values: dict[str, Any], name: str) -> None:
         self.check([Layer(name, values)], {})
 

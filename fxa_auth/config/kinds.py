@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth.language import TAG
+
 _LONGEST_MS = 10**12
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
@@ -164,6 +166,20 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _language_tag(tag: str) -> str:
+    if not TAG.fullmatch(tag):
+        raise ValueError
+    return tag
+
+
+def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if tags is not None and not tags:
+        raise Refused("must not be empty: leave it out instead")
+    for tag in tags or ():
+        _language_tag(tag)
+    return tags
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -203,6 +219,8 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
+LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],

@@ -21,6 +21,8 @@ from fxa_auth.config.kinds import (
     JkuList,
     KeyPlaces,
     Kind,
+    LanguageTag,
+    LanguageTags,
     Lifetime,
     Mailbox,
     OptionalFilePath,
@@ -149,6 +151,13 @@ class Smtp(SettingsGroup, frozen=True):
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
 
 
+class I18n(SettingsGroup, frozen=True):
+    default_language: Annotated[
+        LanguageTag, Setting("The language for readers whose own languages are not on offer.")
+    ] = "en"
+    supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
+
+
 class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
@@ -231,6 +240,7 @@ class Settings(SettingsGroup, frozen=True):
     ] = msgspec.field(default=(), name="trustedJKUs")
     database: Database = msgspec.field(default_factory=Database)
     smtp: Smtp = msgspec.field(default_factory=Smtp)
+    i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
     verifier_version: Annotated[
         Literal[0, 1],
