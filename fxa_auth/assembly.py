@@ -42,6 +42,7 @@ from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
+from fxa_auth.texts import Texts
 from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
 from fxa_auth.version import running_version
@@ -61,6 +62,8 @@ class Assembly:
     """The parts. ``background`` is in the order of starting; it is stopped in the opposite order.
 
     ``console`` is where the dev profile tells its user what goes on.
+
+    :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -81,6 +84,7 @@ class Assembly:
         http = HTTPClient(Agent(reactor, pool=self.connections))
         self._customs = chosen_customs(settings.customs_url, reactor, http)
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self._texts = Texts(settings)
         self._outbox = self._make_outbox()
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
@@ -91,9 +95,9 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
+        reactor, smtp, texts = self._reactor, self._settings.smtp, self._texts
         content_server_url = self._settings.content_server.url
-        composer = Composer(data_dir("templates"), content_server_url, smtp.sender, reactor, self._random)
+        composer = Composer(texts.wordings, texts.languages, content_server_url, smtp.sender, reactor, self._random)
         sender = SmtpSender(
             reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
         )

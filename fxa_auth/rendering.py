@@ -7,13 +7,13 @@ here knows what a template is for.
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 from jinja2.runtime import Context
-from markupsafe import escape
+from markupsafe import Markup, escape
 
 from fxa_auth.catalogues import Language
 
@@ -54,13 +54,17 @@ class Template:
 
 
 class Templates:
-    """The templates of ``folders``, where a file of an earlier folder stands in for a later one's of the same name."""
+    """The templates of ``folders``, where a file of an earlier folder stands in for a later one's of the same name.
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    Each finds ``values`` beside those that it is rendered with, and the filter ``isolated``: what it is applied to may
+    be written in another direction than the text around it.
+    """
+
+    def __init__(self, folders: Sequence[Path], values: Mapping[str, Any]) -> None:
         self._folders = folders
         loader = jinja2.FileSystemLoader(folders)
-        self._text = _environment(loader, lambda text: text, autoescape=False)
-        self._html = _environment(loader, escape, autoescape=True)
+        self._text = _environment(loader, values, lambda text: text, _isolated_text, autoescape=False)
+        self._html = _environment(loader, values, escape, _isolated_html, autoescape=True)
 
     def text(self, name: str) -> Template:
         """A template as plain text.
@@ -83,7 +87,14 @@ class Templates:
             raise _told(error, self._folders) from error
 
 
-def _environment(loader: jinja2.BaseLoader, finished: Callable[[str], str], autoescape: bool) -> jinja2.Environment:
+def _environment(
+    loader: jinja2.BaseLoader,
+    values: Mapping[str, Any],
+    finished: Callable[[str], str],
+    isolated: Callable[..., str],
+    autoescape: bool,
+) -> jinja2.Environment:
+    """``finished`` is what becomes of a translation, ``isolated`` the filter of that name."""
     environment = jinja2.Environment(
         loader=loader,
         extensions=["jinja2.ext.i18n"],
@@ -95,6 +106,8 @@ def _environment(loader: jinja2.BaseLoader, finished: Callable[[str], str], auto
         auto_reload=False,
     )
     environment.policies["ext.i18n.trimmed"] = True
+    environment.globals.update(values)
+    environment.filters["isolated"] = isolated
 
     @jinja2.pass_context
     def gettext(context: Context, text: str) -> str:
@@ -108,6 +121,16 @@ def _environment(loader: jinja2.BaseLoader, finished: Callable[[str], str], auto
 
     environment.install_gettext_callables(gettext, ngettext, newstyle=True)  # type: ignore[attr-defined]
     return environment
+
+
+@jinja2.pass_context
+def _isolated_text(context: Context, text: str) -> str:
+    """Between the characters that isolate (UAX 9), where they make a difference: many programs show them as boxes."""
+    return f"\u2068{text}\u2069" if context["language"].direction == "rtl" else text
+
+
+def _isolated_html(text: str) -> Markup:
+    return Markup("<bdi>{}</bdi>").format(text)
 
 
 def _told(error: Exception, folders: Sequence[Path]) -> TemplateError:

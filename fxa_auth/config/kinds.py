@@ -166,6 +166,18 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _optional_url(url: str | None) -> str | None:
+    if url is not None:
+        _split_url(url)
+    return url
+
+
+def _colour(colour: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+        raise ValueError
+    return colour.lower()
+
+
 def _language_tag(tag: str) -> str:
     if not TAG.fullmatch(tag):
         raise ValueError
@@ -219,6 +231,9 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+Name = Annotated[str, Kind("text on one line, not empty", _text)]
+OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
+Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
 LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
 LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
