@@ -26,6 +26,7 @@ from fxa_auth.http.params import ModelReader
 from fxa_auth.http.route import Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
@@ -130,11 +131,18 @@ class Assembly:
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
-            *CodeRoutes(verification, settings.content_server.url).table(),
+            *CodeRoutes(verification).table(),
+            *self._link_routes(verification),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
+
+    def _link_routes(self, verification: Verification) -> list[Route]:
+        content_server_url = self._settings.content_server.url
+        if self._public_url.is_same_as(content_server_url):
+            return LinkPages(verification, self._texts.pages).table()
+        return link_redirects(content_server_url)
 
     def _statistics(self) -> Iterator[Source]:
         customs = self._customs
