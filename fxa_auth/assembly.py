@@ -26,6 +26,7 @@ from fxa_auth.http.params import ModelReader
 from fxa_auth.http.route import Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
@@ -43,6 +44,7 @@ from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
+from fxa_auth.texts import Texts
 from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
 from fxa_auth.version import running_version
@@ -62,6 +64,8 @@ class Assembly:
     """The parts. ``background`` is in the order of starting; it is stopped in the opposite order.
 
     ``console`` is where the dev profile tells its user what goes on.
+
+    :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -82,6 +86,7 @@ class Assembly:
         http = HTTPClient(Agent(reactor, pool=self.connections))
         self._customs = chosen_customs(settings.customs_url, reactor, http)
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self._texts = Texts(settings)
         self._outbox = self._make_outbox()
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
@@ -92,9 +97,9 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
+        reactor, smtp, texts = self._reactor, self._settings.smtp, self._texts
         content_server_url = self._settings.content_server.url
-        composer = Composer(data_dir("templates"), content_server_url, smtp.sender, reactor, self._random)
+        composer = Composer(texts.wordings, texts.languages, content_server_url, smtp.sender, reactor, self._random)
         sender = SmtpSender(
             reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
         )
@@ -131,11 +136,18 @@ class Assembly:
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
-            *CodeRoutes(verification, settings.content_server.url).table(),
+            *CodeRoutes(verification).table(),
+            *self._link_routes(verification),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
+
+    def _link_routes(self, verification: Verification) -> list[Route]:
+        content_server_url = self._settings.content_server.url
+        if self._public_url.is_same_as(content_server_url):
+            return LinkPages(verification, self._texts.pages).table()
+        return link_redirects(content_server_url)
 
     def _statistics(self) -> Iterator[Source]:
         customs = self._customs

@@ -73,7 +73,7 @@ check_install() {
 from fxa_auth.data import data_dir
 
 assert any(data_dir("templates").iterdir()), "no templates"
-assert any(data_dir("locales").iterdir()), "no locales"
+assert any(data_dir("locales").glob("*/LC_MESSAGES/fxa_auth.*o")), "no catalogues"
 import twisted.plugins
 
 assert hasattr(twisted.plugins, "pluginPackagePaths"), "Twisted's own twisted/plugins/__init__.py was overwritten"
