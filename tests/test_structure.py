@@ -22,7 +22,7 @@ TABLE = (
     ("2 passwords", "passwords"),
     ("2 domain", "accounts sessions verification signing credentials administration pruning"),
     ("3 http", "http"),
-    ("4 wiring", "storage texts transfer assembly service tap cli configfiles commands demo"),
+    ("4 wiring", "storage texts mailing transfer assembly service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 
