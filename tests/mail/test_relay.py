@@ -6,6 +6,7 @@ import html
 import re
 from email import message_from_bytes, policy
 from email.message import EmailMessage
+from functools import cache
 from urllib.parse import quote
 
 from hypothesis import given, settings
@@ -53,17 +54,22 @@ letters = st.builds(
 )
 
 
+@cache
 def composer() -> Composer:
     return make_composer("https://content.example.com", "Accounts <accounts@example.com>", Clock())
 
 
 def harmless(letter: Letter) -> Letter:
     """The same mail for somebody who sends nothing but an address."""
-    return Letter(letter.kind, UID, "bob@example.com", CODE, TOKEN, LinkOptions(), letter.accept_language)
+    language = default_texts().languages.choose(letter.accept_language).tag
+    return Letter(letter.kind, UID, "bob@example.com", CODE, TOKEN, LinkOptions(), language)
 
 
 def parsed(letter: Letter) -> EmailMessage:
     return message_from_bytes(composer().compose(letter).content, EmailMessage, policy=policy.default)
+
+
+parsed_once = cache(parsed)
 
 
 def link_of(letter: Letter) -> str:
@@ -86,34 +92,26 @@ def link_of(letter: Letter) -> str:
 class RelayTests(SynchronousTestCase):
     """A letter with anything in it is either refused or becomes the mail that it would be without, but for the link."""
 
-    def assert_only_the_link_differs(self, letter: Letter) -> None:
-        message, plain = parsed(letter), parsed(harmless(letter))
+    def assert_harmless(self, letter: Letter) -> None:
+        message, plain = parsed(letter), parsed_once(harmless(letter))
         link, plain_link = link_of(letter), link_of(harmless(letter))
         text, page = (part.get_content() for part in message.iter_parts())
         plain_text, plain_page = (part.get_content() for part in plain.iter_parts())
         self.assertEqual(text.replace(link, plain_link), plain_text)
         self.assertEqual(page.replace(html.escape(link), html.escape(plain_link)), plain_page)
         self.assertEqual(text.count("://"), 1)
-        self.assertEqual(Page(page).links, [link, link])
-        self.assertEqual(Page(page).faults, [])
-
-    def assert_headers_are_the_same(self, letter: Letter) -> None:
-        message, plain = parsed(letter), parsed(harmless(letter))
-        own = {"To", "X-Link", "X-Service-ID"}
+        self.assertEqual((Page(page).links, Page(page).faults), ([link, link], []))
         has_service = letter.options.service is not None and letter.kind is not MailKind.RESET
-        self.assertEqual(set(message.keys()) - {"X-Service-ID"}, set(plain.keys()))
-        self.assertEqual("X-Service-ID" in message, has_service)
-        self.assertEqual(len(message.keys()), len(plain.keys()) + has_service)
-        for name in set(plain.keys()) - own:
+        self.assertEqual(sorted(message.keys()), sorted([*plain.keys(), *["X-Service-ID"] * has_service]))
+        for name in set(plain.keys()) - {"To", "X-Link"}:
             self.assertEqual(message[name], plain[name])
-        self.assertEqual(message["X-Link"], link_of(letter))
-        self.assertEqual(message.defects, [])
+        self.assertEqual((message["X-Link"], message.defects), (link, []))
 
     @given(addresses)
     def test_the_addresses_are_such_as_the_api_takes(self, address: str) -> None:
         self.assertTrue(is_valid(address), address)
 
-    @settings(deadline=None, max_examples=300)
+    @settings(deadline=None)
     @given(letters)
     def test_whatever_a_client_sends(self, letter: Letter) -> None:
         try:
@@ -121,8 +119,7 @@ class RelayTests(SynchronousTestCase):
         except ValueError:
             self.assert_refused_for_a_reason(letter)
         else:
-            self.assert_only_the_link_differs(letter)
-            self.assert_headers_are_the_same(letter)
+            self.assert_harmless(letter)
 
     def assert_refused_for_a_reason(self, letter: Letter) -> None:
         service = letter.options.service or ""
@@ -134,8 +131,7 @@ class RelayTests(SynchronousTestCase):
         for word in WORDS:
             for kind in MailKind:
                 letter = Letter(kind, UID, "bob@example.com", CODE, TOKEN, LinkOptions(None, word, word), "he")
-                self.assert_only_the_link_differs(letter)
-                self.assert_headers_are_the_same(letter)
+                self.assert_harmless(letter)
 
     def test_an_address_of_255_characters(self) -> None:
         for local, domain in (("a" * 243, "example.com"), ("a", "b" * 249 + ".com"), ("é" * 243, "example.com")):
@@ -143,6 +139,5 @@ class RelayTests(SynchronousTestCase):
             self.assertEqual((is_valid(to), len(to)), (True, 255))
             for kind in MailKind:
                 letter = Letter(kind, UID, to, CODE, TOKEN)
-                self.assert_only_the_link_differs(letter)
-                self.assert_headers_are_the_same(letter)
+                self.assert_harmless(letter)
                 self.assertIn(f"\r\nTo: {to}\r\n".encode(), composer().compose(letter).content)
