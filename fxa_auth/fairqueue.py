@@ -6,16 +6,14 @@ What is queued, and what an owner is, is no matter here.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
+from collections.abc import Container
 from typing import Generic, TypeVar
 
 _T = TypeVar("_T")
 
 
 class FairQueue(Generic[_T]):
-    """Items in a line for each owner; ``take`` goes round the lines, and along each line in order of arrival.
-
-    ``put`` and ``take`` cost the same however much waits.
-    """
+    """Items in a line for each owner, taken in order of arrival; the owners have their turns one after the other."""
 
     def __init__(self) -> None:
         self._lines: OrderedDict[str, deque[_T]] = OrderedDict()
@@ -32,11 +30,13 @@ class FairQueue(Generic[_T]):
         self._lines.setdefault(owner, deque()).append(item)
         self._length += 1
 
-    def take(self) -> _T:
-        """The next item. IndexError when there is none."""
-        if not self._lines:
-            raise IndexError("nothing waits")
-        owner, line = self._lines.popitem(last=False)
+    def next_owner(self, passing_over: Container[str] = ()) -> str | None:
+        """Whose turn it is, those aside who are passed over; None when there is nobody."""
+        return next((owner for owner in self._lines if owner not in passing_over), None)
+
+    def take(self, owner: str) -> _T:
+        """The owner's next item; the owner's next turn comes after all others'. KeyError when there is none."""
+        line = self._lines.pop(owner)
         if len(line) > 1:
             self._lines[owner] = line
         self._length -= 1

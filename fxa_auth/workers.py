@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from fxa_auth import clientnetwork, errors, onepw
 from fxa_auth.fairqueue import FairQueue
 
 _NICENESS = 10
+_EXPRESS = 1
+"""Threads beyond those that a flood may fill, so that another client need not wait until a hash of the flood ends."""
+
 _MAX_MEMORY = 128 * onepw.SCRYPT_N * onepw.SCRYPT_R * 2
 
 
@@ -35,7 +39,7 @@ class _Task:
 
 
 class ScryptPool:
-    """Stretches passwords on ``threads`` threads, those of one client address after those of another.
+    """Stretches passwords on ``threads`` threads, and on one more for clients that have none running; they take turns.
 
     ``max_pending`` bounds the hashes waiting or running, ``max_pending_per_address`` those waiting for one client
     address; 0 means no bound.
@@ -46,10 +50,10 @@ class ScryptPool:
     ) -> None:
         self._reactor = reactor
         self._threads = threads
-        self._pool = ThreadPool(minthreads=0, maxthreads=threads, name="scrypt")
+        self._pool = ThreadPool(minthreads=0, maxthreads=threads + _EXPRESS, name="scrypt")
         self._stopping = False
         self._waiting: FairQueue[_Task] = FairQueue()
-        self._running = 0
+        self._running: Counter[str] = Counter()
         self._refused = 0
         self._high_water_mark = 0
         self._max_pending = max_pending
@@ -61,14 +65,14 @@ class ScryptPool:
     def stop(self) -> None:
         """End the threads. Hashes that wait are given up; one that runs is waited for."""
         self._stopping = True
-        while self._waiting:
-            self._waiting.take().outcome.errback(errors.service_unavailable())
+        while (owner := self._waiting.next_owner()) is not None:
+            self._waiting.take(owner).outcome.errback(errors.service_unavailable())
         self._pool.stop()
 
     @property
     def pending(self) -> int:
         """The hashes that wait or run."""
-        return len(self._waiting) + self._running
+        return len(self._waiting) + self._running.total()
 
     def statistics(self) -> Mapping[str, int]:
         """The bound, the hashes pending now, the most that were at once and those refused since this was last asked."""
@@ -111,14 +115,25 @@ class ScryptPool:
             pushed_out.outcome.errback(errors.service_unavailable())
 
     def _fill_threads(self) -> None:
-        while self._waiting and self._running < self._threads:
-            task = self._waiting.take()
-            self._running += 1
+        while (owner := self._next_owner()) is not None:
+            task = self._waiting.take(owner)
+            self._running[owner] += 1
             hashing = deferToThreadPool(self._reactor, self._pool, _hash, task.auth_pw, task.auth_salt)
-            hashing.addBoth(self._hashed, task)
+            hashing.addBoth(self._hashed, owner, task)
 
-    def _hashed(self, result: bytes | Failure, task: _Task) -> None:
-        self._running -= 1
+    def _next_owner(self) -> str | None:
+        """Whose hash is to run now, if there is a thread for it: the last one is for clients that have none running."""
+        running = self._running.total()
+        if running < self._threads:
+            return self._waiting.next_owner()
+        if running < self._threads + _EXPRESS:
+            return self._waiting.next_owner(passing_over=self._running)
+        return None
+
+    def _hashed(self, result: bytes | Failure, owner: str, task: _Task) -> None:
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
         self._fill_threads()
         task.outcome.callback(result)
 
