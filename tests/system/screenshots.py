@@ -6,22 +6,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from email import message_from_bytes, policy
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.config import Layer, load
-from fxa_auth.records import MailKind
+from fxa_auth.mailing import make_composer
+from fxa_auth.records import Letter, LinkOptions, MailKind
 from fxa_auth.texts import Texts
 from tests.system.chromium import Chromium
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "screenshots"
+SETTINGS = {
+    "branding": {"productName": "Example Accounts", "supportUrl": "https://support.example.com/accounts"},
+    "contentServer": {"url": "https://accounts.example.com"},
+}
 PICTURED = ("de", "en", "he", "ja", "pa", "pt-BR", "ru", "zh-TW")
 WIDTHS = (320, 600)
 
-LINK = f"https://accounts.example.com/v1/complete_reset_password?token={'0f' * 32}&code={'a1' * 16}&service=sync"
-LONGEST_LINK = LINK + "&resume=" + "x" * 2048
+UID, CODE, TOKEN = bytes.fromhex("3c" * 16), bytes.fromhex("a1" * 16), bytes.fromhex("0f" * 32)
+USUAL, LONGEST = LinkOptions(service="sync"), LinkOptions("sync", "https://firefox.com/" + "y" * 490, "x" * 2048)
 
 LOOK = """(() => {
   const edge = document.documentElement.clientWidth, faults = [];
@@ -54,27 +62,37 @@ class Screenshots(SynchronousTestCase):
     timeout = 1200
 
     def setUp(self) -> None:
-        branding = {"productName": "Example Accounts", "supportUrl": "https://support.example.com/accounts"}
-        self.texts = Texts(load([Layer("", {"branding": branding})], {}).settings)
+        settings = load([Layer("", SETTINGS)], {}).settings
+        self.texts = Texts(settings)
+        self.composer = make_composer(settings, self.texts, Clock())
         self.browser = Chromium()
         self.browser.__enter__()
         self.addCleanup(self.browser.__exit__, None, None, None)
 
-    def views(self, link: str) -> Iterator[tuple[str, str, Any]]:
+    def page(self, kind: MailKind, tag: str, options: LinkOptions) -> str:
+        """The HTML of a mail in the language ``tag``."""
+        letter = Letter(kind, UID, "reader@example.com", CODE, TOKEN, options, tag)
+        message = message_from_bytes(self.composer.compose(letter).content, EmailMessage, policy=policy.default)
+        body = message.get_body(("html",))
+        assert body is not None
+        page: str = body.get_content()
+        return page
+
+    def views(self, options: LinkOptions) -> Iterator[tuple[str, str, Any]]:
         """Each mail shown in each way: its language, a name for the view, and what was found by looking at it."""
         for language in self.texts.languages:
             for kind in MailKind:
-                _, html = self.texts.wordings.bodies(kind, language, link)
+                page = self.page(kind, language.tag, options)
                 for width in WIDTHS:
                     for dark in (False, True):
-                        self.browser.show(html, width, dark)
+                        self.browser.show(page, width, dark)
                         name = f"{kind.value}-{language.tag}-{width}-{'dark' if dark else 'light'}"
                         yield language.tag, name, self.browser.evaluate(LOOK)
 
     def test_nothing_overflows_and_every_text_stands_out_from_its_background(self) -> None:
         PICTURES.mkdir(parents=True, exist_ok=True)
         seen = 0
-        for tag, name, look in self.views(LINK):
+        for tag, name, look in self.views(USUAL):
             self.assert_good(name, look)
             if tag in PICTURED:
                 (PICTURES / f"{name}.png").write_bytes(self.browser.picture())
@@ -82,16 +100,14 @@ class Screenshots(SynchronousTestCase):
         self.assertEqual(seen, 42 * 3 * 4)
 
     def test_the_longest_link_overflows_nothing_either(self) -> None:
-        for _, name, look in self.views(LONGEST_LINK):
+        for _, name, look in self.views(LONGEST):
             self.assert_good(name, look)
 
     def test_dark_and_light_differ(self) -> None:
         """Else the looks above would have been at one of the two."""
-        language = self.texts.languages.choose("en")
-        _, html = self.texts.wordings.bodies(MailKind.VERIFY, language, LINK)
         grounds = []
         for dark in (False, True):
-            self.browser.show(html, 600, dark)
+            self.browser.show(self.page(MailKind.VERIFY, "en", USUAL), 600, dark)
             grounds.append(self.browser.evaluate("getComputedStyle(document.querySelector('.card')).backgroundColor"))
         self.assertEqual(grounds, ["rgb(255, 255, 255)", "rgb(34, 37, 43)"])
 
