@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet --no-input
 
-.PHONY: run test check docs messages clean
+.PHONY: run test check docs messages screenshots clean
 
 run: $(VENV)/.installed
 	NODE_ENV=$${NODE_ENV:-dev} exec $(BIN)/twistd --nodaemon --pidfile= fxa-auth
@@ -32,6 +32,9 @@ docs: $(VENV)/.installed
 
 messages: $(VENV)/.installed
 	$(BIN)/python tools/messages.py
+
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python -m twisted.trial --reporter=text tests.system.screenshots
 
 clean:
 	rm -rf build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov

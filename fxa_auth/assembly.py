@@ -31,9 +31,9 @@ from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
-from fxa_auth.mail.compose import Composer
 from fxa_auth.mail.outbox import Outbox
 from fxa_auth.mail.smtp import SmtpSender
+from fxa_auth.mailing import make_composer
 from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
@@ -97,9 +97,8 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp, texts = self._reactor, self._settings.smtp, self._texts
-        content_server_url = self._settings.content_server.url
-        composer = Composer(texts.wordings, texts.languages, content_server_url, smtp.sender, reactor, self._random)
+        reactor, smtp = self._reactor, self._settings.smtp
+        composer = make_composer(self._settings, self._texts, reactor)
         sender = SmtpSender(
             reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
         )

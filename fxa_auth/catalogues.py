@@ -153,9 +153,10 @@ def compile_catalogue(source: Path) -> bytes:
     from babel.messages.mofile import write_mo
     from babel.messages.pofile import PoFileError, read_po
 
+    content = source.read_bytes()
+    _check_quotes(source, content)
     try:
-        with source.open("rb") as file:
-            catalogue = read_po(file, abort_invalid=True)
+        catalogue = read_po(io.BytesIO(content), abort_invalid=True)
     except PoFileError as error:
         raise CatalogueError(f"{source}:{error.lineno + 1}: {error.args[0].rpartition(' on ')[0]}") from None
     except (ValueError, LookupError) as error:
@@ -168,6 +169,13 @@ def compile_catalogue(source: Path) -> bytes:
     compiled = io.BytesIO()
     write_mo(compiled, catalogue)
     return compiled.getvalue()
+
+
+def _check_quotes(source: Path, content: bytes) -> None:
+    """Refuse a text whose last quotation mark is missing: Babel would take its last letter for one."""
+    for number, line in enumerate(content.splitlines(), 1):
+        if re.match(rb'\s*(msg\w+(\[\d+\])?\s*)?"', line) and not re.search(rb'"\s*$', line[line.index(b'"') + 1 :]):
+            raise CatalogueError(f"{source}:{number}: the text has no quotation mark at its end")
 
 
 def _forms(text: str | Sequence[str] | None) -> Sequence[str]:

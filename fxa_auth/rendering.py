@@ -50,7 +50,7 @@ class Template:
         try:
             return fill_in()
         except Exception as error:
-            raise _told(error, self._folders) from error
+            raise _told(error, self._folders, self._template.filename) from error
 
 
 class Templates:
@@ -62,7 +62,7 @@ class Templates:
 
     def __init__(self, folders: Sequence[Path], values: Mapping[str, Any]) -> None:
         self._folders = folders
-        loader = jinja2.FileSystemLoader(folders)
+        loader = _Loader(folders)
         self._text = _environment(loader, values, lambda text: text, _isolated_text, autoescape=False)
         self._html = _environment(loader, values, escape, _isolated_html, autoescape=True)
 
@@ -85,6 +85,16 @@ class Templates:
             return Template(environment.get_template(name), self._folders)
         except jinja2.TemplateError as error:
             raise _told(error, self._folders) from error
+
+
+class _Loader(jinja2.FileSystemLoader):
+    def get_source(self, environment: jinja2.Environment, template: str) -> tuple[str, str, Callable[[], bool]]:
+        try:
+            return super().get_source(environment, template)
+        except UnicodeDecodeError as error:
+            path = next(path for folder in self.searchpath if (path := Path(folder, template)).is_file())
+            line = error.object[: error.start].count(b"\n") + 1
+            raise jinja2.TemplateSyntaxError("is not UTF-8 text", line, template, str(path)) from None
 
 
 def _environment(
@@ -133,8 +143,11 @@ def _isolated_html(text: str) -> Markup:
     return Markup("<bdi>{}</bdi>").format(text)
 
 
-def _told(error: Exception, folders: Sequence[Path]) -> TemplateError:
-    """What is wrong and where: the innermost line of a template that was being parsed or filled in."""
+def _told(error: Exception, folders: Sequence[Path], filled_in: str | None = None) -> TemplateError:
+    """What is wrong and where: the innermost line of a template that was being parsed or filled in.
+
+    ``filled_in`` is the file of the outermost one.
+    """
     if isinstance(error, jinja2.TemplateSyntaxError):
         return TemplateError(f"{error.filename or error.name}:{error.lineno}: {error.message}")
     frames = traceback.extract_tb(error.__traceback__)
@@ -143,4 +156,8 @@ def _told(error: Exception, folders: Sequence[Path]) -> TemplateError:
         problem = f"there is no template {error.name}"
     else:
         problem = f"{type(error).__name__}: {error}" if not isinstance(error, jinja2.TemplateError) else str(error)
-    return TemplateError(f"{own[-1].filename}:{own[-1].lineno}: {problem}" if own else problem)
+    if not own:
+        return TemplateError(problem)
+    where = own[-1]
+    purpose = f" (filling in {filled_in})" if filled_in and where.filename != filled_in else ""
+    return TemplateError(f"{where.filename}:{where.lineno}: {problem}{purpose}")

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
 from fxa_auth.commands.invite import create_line, needed_environment
-from fxa_auth.config import Loaded
+from fxa_auth.config import Loaded, doubts
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
@@ -122,6 +122,8 @@ class AuthService(Service):
 
     def _begin(self) -> None:
         self._announce()
+        for doubt in doubts(self._loaded):
+            _log.warn("settings.doubtful", reason=doubt)
         self._starting = Deferred.fromCoroutine(self._open())
         self._starting.addErrback(self._give_up)
 

@@ -167,7 +167,13 @@ class FaultTests(CatalogueTestCase):
 
     def test_what_cannot_be_parsed_is_told_by_its_line(self) -> None:
         path = self.write("de")
-        path.write_text(HEADER + '\nmsgid "Verify\n')
+        for line in ('msgid "Verify', 'msgid "', 'msgid "Verify"\nmsgstr "x', 'msgid ""\n"Verify'):
+            path.write_text(f"{HEADER}\n{line}\n")
+            number = 4 + line.count("\n")
+            self.assertEqual(self.complaint(), f"{path}:{number}: the text has no quotation mark at its end")
+        path.write_text(HEADER + "\nmsgid Verify\n")
+        self.assertIn(f"{path}:4: ", self.complaint())
+        path.write_text(HEADER + "\nverify\n")
         self.assertIn(f"{path}:4: ", self.complaint())
 
     def test_what_is_not_in_the_charset_it_names_is_told(self) -> None:

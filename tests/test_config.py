@@ -24,6 +24,7 @@ from fxa_auth.config import (
     Settings,
     SettingsGroup,
     Smtp,
+    doubts,
     load,
     masked_url,
 )
@@ -678,6 +679,37 @@ def derived() -> dict[tuple[str, str], set[str]]:
         for method in group.body
         if isinstance(method, ast.FunctionDef)
     }
+
+
+class DoubtTests(SynchronousTestCase):
+    def doubts(self, url: str, profile: str = "prod") -> list[str]:
+        return doubts(load([Layer("a.toml", {"contentServer": {"url": url}})], {}, profile))
+
+    def test_a_content_server_on_the_readers_own_machine_is_doubtful_in_production(self) -> None:
+        for url in (
+            "http://127.0.0.1:3030",
+            "http://127.9.9.9",
+            "http://[::1]/x",
+            "https://localhost",
+            "http://LOCALHOST:1/",
+            "http://accounts.localhost",
+            "http://0.0.0.0",
+            "http://[::]",
+        ):
+            for profile in ("prod", "stage"):
+                (doubt,) = self.doubts(url, profile)
+                self.assertRegex(doubt, r'^contentServer\.url = "http.*" \(a\.toml\): links in mails lead to')
+            for profile in ("dev", "test"):
+                self.assertEqual(self.doubts(url, profile), [])
+
+    def test_other_places_are_not(self) -> None:
+        for url in (
+            "https://accounts.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[fd00::1]",
+        ):
+            self.assertEqual(self.doubts(url), [])
 
 
 class ReaderTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fxa_auth.catalogues import placeholders
 from tests.test_language import OFFERED
 from tests.texts import default_texts
-from tests.translations import source_texts, translations
+from tests.translations import LOCALES, entries, read, source_texts, translations
 
 SCRIPTS = {
     "he": ("HEBREW",),
@@ -64,6 +64,13 @@ class TranslationTests(SynchronousTestCase):
     def test_there_are_the_42_languages_of_the_protocol(self) -> None:
         self.assertEqual({language.tag for language in default_texts().languages}, set(OFFERED))
         self.assertEqual(len(OFFERED), 42)
+
+    def test_the_list_for_translators_has_every_text_of_the_templates_and_its_comment(self) -> None:
+        """If this fails: make messages"""
+        listed = entries(read(LOCALES / "fxa_auth.pot"))
+        for text, message in source_texts().items():
+            self.assertIn(text, listed)
+            self.assertEqual(" ".join(listed[text].auto_comments), " ".join(message.auto_comments))
 
     def test_every_text_of_the_templates_is_translated_into_every_language(self) -> None:
         self.assertGreater(len(source_texts()), 15)

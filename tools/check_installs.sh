@@ -69,11 +69,13 @@ check_install() {
         cd /
         "$environment/bin/twistd" fxa-auth --help >/dev/null || fail "$name: twistd does not find the plugin"
         "$environment/bin/fxa-auth" --help >/dev/null || fail "$name: no command fxa-auth"
+        "$environment/bin/fxa-auth" mail preview --language pt-BR --out "$work/$name.mails" >/dev/null || fail "$name: no preview"
+        grep -q Verificar "$work/$name.mails/pt-BR/verify.txt" || fail "$name: no mail in Portuguese"
         "$environment/bin/python" - <<'PYTHON'
 from fxa_auth.data import data_dir
 
 assert any(data_dir("templates").iterdir()), "no templates"
-assert any(data_dir("locales").glob("*/LC_MESSAGES/fxa_auth.*o")), "no catalogues"
+assert any(data_dir("locales").iterdir()), "no locales"
 import twisted.plugins
 
 assert hasattr(twisted.plugins, "pluginPackagePaths"), "Twisted's own twisted/plugins/__init__.py was overwritten"

@@ -155,11 +155,14 @@ def mailbox(address: str) -> str:
 def _field_value(name: str, value: str) -> str:
     """The value as it stands behind ``name: ``: plain in one line if it may and fits, else folded as RFC 2047 words.
 
-    Addresses must never stand in such words (RFC 2047, 5), and always fit. ``ValueError``: a character which could end
-    the field and begin another, or turn around what stands beside it.
+    ``ValueError``: a character which could end the field and begin another, or turn around what stands beside it; or
+    an address too long for a line, as addresses must never stand in such words (RFC 2047, 5).
     """
     if _STEERING.search(value):
         raise ValueError(f"control character in the header field {name}")
-    if name == "To" or (value.isascii() and len(f"{name}: {value}") <= MAX_LINE):
+    fits = len(f"{name}: {value}".encode()) <= MAX_LINE
+    if name == "To" and not fits:
+        raise ValueError("address too long for a header field")
+    if fits and (name == "To" or value.isascii()):
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")
