@@ -26,6 +26,7 @@ from fxa_auth.http.params import ModelReader
 from fxa_auth.http.route import Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
@@ -38,10 +39,12 @@ from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
+from fxa_auth.texts import Texts
 from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
 from fxa_auth.version import running_version
@@ -62,6 +65,7 @@ class Assembly:
 
     ``console`` is where the dev profile tells its user what goes on.
 
+    :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
     :raises TlsFileError: ``smtp.caFile`` cannot be used
     """
 
@@ -83,6 +87,7 @@ class Assembly:
         http = HTTPClient(Agent(reactor, pool=self.connections))
         self._customs = chosen_customs(settings.customs_url, reactor, http)
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self._texts = Texts(settings)
         self.mail_sender = SmtpSender(reactor, mail_server(settings))
         self._outbox = self._make_outbox()
         self.signing = Signing(self.store, reactor, self._public_url.domain)
@@ -94,7 +99,7 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        composer = make_composer(self._settings, self._reactor)
+        composer = make_composer(self._settings, self._texts, self._reactor)
         send, retry_delay_ms = self.mail_sender.send, self._settings.smtp.retry_delay
         return Outbox(self._reactor, self.store.mails, composer.compose, send, retry_delay_ms)
 
@@ -118,18 +123,29 @@ class Assembly:
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
-        accounts = Accounts(store, passwords, customs, self.pre_verify, self._random, clock, domain, mail_queued)
+        rules = settings.registration
+        registration = Registration(store, clock, rules.mode, rules.domains, rules.first)
+        accounts = Accounts(
+            store, passwords, customs, registration, self.pre_verify, self._random, clock, domain, mail_queued
+        )
         blackout_ms = settings.smtp.resend_blackout_period
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
         credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, mail_queued)
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
-            *CodeRoutes(verification, settings.content_server.url).table(),
+            *CodeRoutes(verification).table(),
+            *self._link_routes(verification),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
+
+    def _link_routes(self, verification: Verification) -> list[Route]:
+        content_server_url = self._settings.content_server.url
+        if self._public_url.is_same_as(content_server_url):
+            return LinkPages(verification, self._texts.pages).table()
+        return link_redirects(content_server_url)
 
     def _statistics(self) -> Iterator[Source]:
         customs = self._customs

@@ -9,16 +9,17 @@ from pathlib import Path
 from twisted.internet.interfaces import IReactorTime
 
 from fxa_auth.config import Settings
-from fxa_auth.data import data_dir
 from fxa_auth.mail.compose import Composer
 from fxa_auth.mail.server import SmtpServer
+from fxa_auth.texts import Texts
 from fxa_auth.tls import authorities
 
 
-def make_composer(settings: Settings, clock: IReactorTime) -> Composer:
-    smtp = settings.smtp
-    templates, content_server_url = data_dir("templates"), settings.content_server.url
-    return Composer(templates, content_server_url, smtp.sender, clock, os.urandom, smtp.return_path)
+def make_composer(settings: Settings, texts: Texts, clock: IReactorTime) -> Composer:
+    content_server_url, smtp = settings.content_server.url, settings.smtp
+    return Composer(
+        texts.wordings, texts.languages, content_server_url, smtp.sender, clock, os.urandom, smtp.return_path
+    )
 
 
 def mail_server(settings: Settings) -> SmtpServer:

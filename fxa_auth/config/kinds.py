@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth import emailaddress
+from fxa_auth.language import TAG
+
 _LONGEST_MS = 10**12
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
@@ -183,6 +186,49 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """``open`` and ``closed`` leave the others nothing to say."""
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError
+    for rule, whom in (("open", "everybody"), ("closed", "nobody")):
+        if rule in rules and len(rules) > 1:
+            raise Refused(f"must name {rule} alone or not at all: it lets {whom} in, whatever else is named")
+    return rules
+
+
+def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    """In the form that the domain of a normalized address has."""
+    if not all(emailaddress.is_valid(f"a@{domain}") for domain in domains):
+        raise ValueError
+    return tuple(emailaddress.normalize(domain) for domain in domains)
+
+
+def _optional_url(url: str | None) -> str | None:
+    if url is not None:
+        _split_url(url)
+    return url
+
+
+def _colour(colour: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+        raise ValueError
+    return colour.lower()
+
+
+def _language_tag(tag: str) -> str:
+    if not TAG.fullmatch(tag):
+        raise ValueError
+    return tag
+
+
+def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if tags is not None and not tags:
+        raise Refused("must not be empty: leave it out instead")
+    for tag in tags or ():
+        _language_tag(tag)
+    return tags
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -227,7 +273,19 @@ ReturnPath = Annotated[str | None, Kind('one bare ASCII mail address, or "<>" fo
 EhloName = Annotated[
     str | None, Kind("a domain name, or an address like [192.0.2.1] or [IPv6:2001:db8::1]", _ehlo_name)
 ]
+Name = Annotated[str, Kind("text on one line, not empty", _text)]
+OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
+Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
+LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
+LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+RegistrationMode = Annotated[
+    tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
+    Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
+]
+MailDomains = Annotated[
+    tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],
     Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),

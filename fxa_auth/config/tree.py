@@ -11,6 +11,7 @@ import msgspec
 from fxa_auth.config.kinds import (
     SAME_AS_DEFAULT,
     BaseUrl,
+    Colour,
     Connections,
     Count,
     CustomsUrl,
@@ -23,13 +24,19 @@ from fxa_auth.config.kinds import (
     JkuList,
     KeyPlaces,
     Kind,
+    LanguageTag,
+    LanguageTags,
     Lifetime,
     Mailbox,
+    MailDomains,
+    Name,
     OptionalFilePath,
     OptionalText,
+    OptionalUrl,
     Pause,
     PoolSize,
     Port,
+    RegistrationMode,
     ReturnPath,
     Setting,
     Text,
@@ -96,7 +103,7 @@ class Database(SettingsGroup, frozen=True):
     ] = 3_000
 
     prune_interval: Annotated[
-        Pause, Setting("Time in ms between two removals of expired tokens, give or take a quarter; 0 is never.")
+        Pause, Setting("Time in ms between two removals of what has expired, give or take a quarter; 0 is never.")
     ] = 900_000
 
     @property
@@ -179,6 +186,24 @@ class Smtp(SettingsGroup, frozen=True):
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
 
 
+class Branding(SettingsGroup, frozen=True):
+    product_name: Annotated[Name, Setting("The name of the service, as mails tell it.")] = "Firefox Accounts"
+    support_url: Annotated[OptionalUrl, Setting("Where readers find help; unset, mails say nothing of that.")] = None
+    button_color: Annotated[Colour, Setting("The colour of buttons in mails.")] = "#0a5dc2"
+    button_text_color: Annotated[Colour, Setting("The colour of the text on them.")] = "#ffffff"
+    overrides_dir: Annotated[
+        OptionalFilePath,
+        Setting("A folder whose `templates` and `locales` stand in for those of the same name, file by file."),
+    ] = None
+
+
+class I18n(SettingsGroup, frozen=True):
+    default_language: Annotated[
+        LanguageTag, Setting("The language for readers whose own languages are not on offer.")
+    ] = "en"
+    supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
+
+
 class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
@@ -210,6 +235,19 @@ class Toobusy(SettingsGroup, frozen=True):
     ] = 0
 
 
+class Registration(SettingsGroup, frozen=True):
+    mode: Annotated[
+        RegistrationMode,
+        Setting("Who may make an account: whoever one of these lets in (docs/registration.md).", dev=("open",)),
+    ] = ("closed",)
+    domains: Annotated[
+        MailDomains, Setting("The domains whose addresses the mode domains lets in; a subdomain is another domain.")
+    ] = ()
+    first: Annotated[
+        Count, Setting("With how many accounts on the server the mode first lets nobody in any more; 0 is unset.")
+    ] = 0
+
+
 class Hawk(SettingsGroup, frozen=True):
     mode: Annotated[
         Literal["compat", "strict"],
@@ -227,6 +265,7 @@ class Settings(SettingsGroup, frozen=True):
     log: Log = msgspec.field(default_factory=Log)
     public_url: Annotated[
         BaseUrl,
+        Colour,
         Setting("The URL clients use: signatures, certificates and routes depend on it.", env="PUBLIC_URL"),
     ] = "http://127.0.0.1:9000"
     listen: Listen = msgspec.field(default_factory=Listen)
@@ -265,6 +304,8 @@ class Settings(SettingsGroup, frozen=True):
     ] = msgspec.field(default=(), name="trustedJKUs")
     database: Database = msgspec.field(default_factory=Database)
     smtp: Smtp = msgspec.field(default_factory=Smtp)
+    branding: Branding = msgspec.field(default_factory=Branding)
+    i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
     verifier_version: Annotated[
         Literal[0, 1],
@@ -276,6 +317,7 @@ class Settings(SettingsGroup, frozen=True):
     scrypt: Scrypt = msgspec.field(default_factory=Scrypt)
     toobusy: Toobusy = msgspec.field(default_factory=Toobusy)
     hawk: Hawk = msgspec.field(default_factory=Hawk)
+    registration: Registration = msgspec.field(default_factory=Registration)
     reported_version: Annotated[
         Text, Setting("The version that / and /__version__ show; empty is this server's own.")
     ] = ""

@@ -71,7 +71,12 @@ class MailTestTests(SynchronousTestCase):
     def test_the_language_goes_to_the_composer(self) -> None:
         server = self.server()
         self.assertEqual(self.mail_test(server.port, "--language", "de-CH, en;q=0.5").code, 0)
-        self.assertEqual(server.nth_to("bob@example.com", 1)["Content-Language"], "en")
+        self.assertEqual(server.nth_to("bob@example.com", 1)["Content-Language"], "de")
+
+    def test_an_address_that_no_header_field_can_hold_is_told(self) -> None:
+        outcome = self.mail_test(1, to="a\u202eb@example.com")
+        self.assertEqual((outcome.code, outcome.out), (1, ""))
+        self.assertIn("no mail can be made for a\\u202eb@example.com: control character", outcome.err)
 
     def test_a_certificate_is_checked_and_the_doubt_told(self) -> None:
         server = self.server(certificate=PEER.file(self.mktemp))

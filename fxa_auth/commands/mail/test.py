@@ -18,6 +18,7 @@ from fxa_auth.mail.failures import CANCELLED, MailNotSent
 from fxa_auth.mail.smtp import SmtpSender
 from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.records import Letter, MailKind
+from fxa_auth.texts import Texts, UnusableTexts
 from fxa_auth.tls import TlsFileError
 
 if TYPE_CHECKING:
@@ -50,10 +51,13 @@ def _run(options: argparse.Namespace) -> int:
 
     async def work(reactor: Any, loaded: Loaded) -> None:
         try:
-            server = mail_server(loaded.settings)
-        except TlsFileError as error:
+            server, texts = mail_server(loaded.settings), Texts(loaded.settings)
+        except (TlsFileError, UnusableTexts) as error:
             raise CommandFailed(loaded.complaint(error.setting, error)) from None
-        message = make_composer(loaded.settings, reactor).compose(letter)
+        try:
+            message = make_composer(loaded.settings, texts, reactor).compose(letter)
+        except ValueError as error:
+            raise CommandFailed(f"no mail can be made for {options.address}: {error}") from None
         sender = SmtpSender(reactor, server, say)
         try:
             await sender.send(message)
