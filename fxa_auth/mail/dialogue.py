@@ -93,13 +93,13 @@ class Dialogue(smtp.ESMTPClient):
     async def deliver(self, message: Message) -> None:
         """Hand one message over, once the one before is done with.
 
-        Raises ``MailNotSent``, also when cancelled. If that has a code, and not 421, the connection is good for more.
+        Raises ``MailNotSent``, also when cancelled.
         """
         self._stage = Stage.ADDRESS
         parameters = self._parameters(message)
         self._is_special = bool(parameters)
         if self._must_reset:
-            await self._ask(Stage.MAIL, b"RSET", 250)
+            await self._ask(Stage.RESET, b"RSET", 250)
         self._must_reset = True
         await self._ask(Stage.MAIL, b"MAIL FROM:<%s>%s" % (message.sender.encode(), parameters), 250)
         await self._ask(Stage.RCPT, b"RCPT TO:<%s>" % message.recipient.encode(), 250, 251)

@@ -22,6 +22,7 @@ class Stage(Enum):
     TLS = "the TLS handshake"
     CERTIFICATE = "the check of the certificate"
     AUTH = "AUTH"
+    RESET = "RSET"
     ADDRESS = "the check of the addresses"
     MAIL = "MAIL FROM"
     RCPT = "RCPT TO"

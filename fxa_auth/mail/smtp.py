@@ -81,8 +81,9 @@ class SmtpSender:
                 return await self._carry(dialogue, message)
             except MailNotSent as error:
                 # Servers close what idles, without a word or with 421: that is no answer to this message.
-                is_closed = dialogue.is_lost or error.code == SERVICE_CLOSING
-                if error.stage is not Stage.MAIL or not is_closed:
+                is_closed = error.stage is Stage.MAIL and (dialogue.is_lost or error.code == SERVICE_CLOSING)
+                is_stuck = error.stage is Stage.RESET and (dialogue.is_lost or error.code is not None)
+                if not is_closed and not is_stuck:
                     raise
         await self._carry(await self._session(), message)
 
@@ -92,7 +93,7 @@ class SmtpSender:
             await dialogue.deliver(message)
             is_good = True
         except MailNotSent as error:
-            is_good = error.code not in (None, SERVICE_CLOSING)
+            is_good = error.code not in (None, SERVICE_CLOSING) and error.stage is not Stage.RESET
             raise
         finally:
             if is_good and dialogue.carried < CARRIES and not self._is_stopping:

@@ -91,7 +91,7 @@ class TlsSession:
         self.has_failed = True
         if self.is_refused:
             return f"certificate not believed: {self.doubt}"
-        if isinstance(loss.value, SSL.Error):
+        if isinstance(loss.value, SSL.Error) and loss.value.args and isinstance(loss.value.args[0], list):
             return ", ".join(reason for *_, reason in loss.value.args[0])
         return f"connection lost: {loss.getErrorMessage()}"
 

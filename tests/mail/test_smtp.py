@@ -247,6 +247,15 @@ class ConnectionsTests(SmtpTestCase):
             await sender.send(message())
             self.assertEqual((server.connections, server.heard.count(b"hello")), (2, 2), goodbye)
 
+    async def test_a_connection_on_which_a_refusal_cannot_be_undone_is_replaced(self) -> None:
+        refused = [*SESSION, b"250 ok", b"550 no"]
+        for goodbye in ([b"CLOSE"], [b"502 what?", b"CLOSE"], [b"421 closing", b"CLOSE"]):
+            port, server = self.scripts([*refused, *goodbye], [*TAKEN, b"CLOSE"])
+            sender = self.sender(port)
+            await self.refused(sender)
+            await sender.send(message())
+            self.assertEqual((server.connections, server.heard.count(b"RSET")), (2, 1), goodbye)
+
     async def test_a_new_connection_is_not_replaced(self) -> None:
         for goodbye in (b"CLOSE", b"421 too busy"):
             port, server = self.scripts([*SESSION, goodbye, b"CLOSE"], TAKEN)

@@ -6,12 +6,15 @@ import os
 from datetime import timedelta
 from typing import Any
 
+from OpenSSL import SSL
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionLost
 from twisted.internet.ssl import Certificate
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.mail.dialogue import Dialogue
@@ -186,6 +189,24 @@ class TrustTests(TlsCase):
     async def test_an_expired_certificate_is_not_believed(self) -> None:
         expired = issue("peer", "127.0.0.1", issuer=AUTHORITY, expires_in=timedelta(days=-1))
         await self.untrusted(expired, "cert has expired", AUTHORITY)
+
+
+class FailureTests(SynchronousTestCase):
+    def test_every_error_of_openssl_can_be_told(self) -> None:
+        for error, told in (
+            (SSL.Error([("SSL routines", "", "no shared cipher"), ("a", "b", "c")]), "no shared cipher, c"),
+            (SSL.Error(), "connection lost: "),
+            (SSL.ZeroReturnError(), "connection lost: "),
+            (SSL.SysCallError(104, "ECONNRESET"), "connection lost: (104, 'ECONNRESET')"),
+            (ConnectionLost(), "connection lost: Connection to the other side was lost in a non-clean fashion."),
+        ):
+            session = ServerTls("mail.example.com", ()).session()
+            self.assertEqual(session.fail(Failure(error)), told)
+            self.assertTrue(session.has_failed)
+
+    def test_any_name_that_the_settings_take_can_be_looked_for(self) -> None:
+        for host in ("mail_1", "Mail.Example.COM", "localhost", "xn--exmple-cua.com", "192.0.2.1", "2001:db8::1"):
+            ServerTls(host, ())
 
 
 class CredentialsInClearTests(SynchronousTestCase):
