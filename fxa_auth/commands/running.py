@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -43,6 +44,15 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help="dev, test, stage or prod")
 
 
+def text_argument(argument: str) -> str:
+    """An argument that is text; for ``type=``. What the shell handed over may be what no encoding can say."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not text in the encoding of this terminal") from None
+    return argument
+
+
 def run_on_storage(options: argparse.Namespace, work: Work) -> int:
     """Do the work on the store that the settings name, which a daemon has made; the answer is the exit code.
 
@@ -68,6 +78,11 @@ def say(line: str, stream: TextIO | None = None) -> None:
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
     encoding = stream.encoding or "utf-8"
     print(shown.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def shown_time(ms: int) -> str:
+    """A time (ms since the epoch) in UTC, to the second."""
+    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def complain(line: str) -> None:

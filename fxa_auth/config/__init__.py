@@ -2,7 +2,7 @@
 
 from fxa_auth.config.kinds import literal, masked_url
 from fxa_auth.config.loading import ConfigError, Layer, Loaded, load
-from fxa_auth.config.tree import DECLARED, Database, Declared, Profile, Settings, SettingsGroup, Smtp
+from fxa_auth.config.tree import DECLARED, Database, Declared, Limits, Profile, Settings, SettingsGroup, Smtp
 
 __all__ = [
     "DECLARED",
@@ -10,6 +10,7 @@ __all__ = [
     "Database",
     "Declared",
     "Layer",
+    "Limits",
     "Loaded",
     "Profile",
     "Settings",
