@@ -77,19 +77,19 @@ class Credentials:
             )
         return PasswordChange(account.uid, key_fetch, change, account.email_verified)
 
-    async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes) -> None:
+    async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes, client: Client) -> None:
         """Set the new password around the same kB and end every session; a lock stays.
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, wrap_kb, unlock=False)
+        await self._set_password(token, auth_pw, wrap_kb, client, unlock=False)
 
-    async def reset(self, token: Token, auth_pw: bytes) -> None:
+    async def reset(self, token: Token, auth_pw: bytes, client: Client) -> None:
         """Set a new password and a new kB, end every session, and lift a lock; kA stays.
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, None, unlock=True)
+        await self._set_password(token, auth_pw, None, client, unlock=True)
         await self._customs.password_reset(emailaddress.normalize(token.email))
 
     async def send_forgot_code(
@@ -163,9 +163,11 @@ class Credentials:
             raise errors.invalid_token() from None
         return {"tries": row["tries"], "ttl": self.forgot_status(token).ttl_s}
 
-    async def _set_password(self, token: Token, auth_pw: bytes, wrap_kb: bytes | None, unlock: bool) -> None:
+    async def _set_password(
+        self, token: Token, auth_pw: bytes, wrap_kb: bytes | None, client: Client, *, unlock: bool
+    ) -> None:
         """Hash first, then use the token up and set the password in one change: a crash between costs nothing."""
-        verifier, _ = await self._passwords.make_verifier(auth_pw, wrap_kb)
+        verifier, _ = await self._passwords.make_verifier(auth_pw, client, wrap_kb)
         accounts, uid = self._store.accounts, token.uid
         try:
             await self._store.change(
