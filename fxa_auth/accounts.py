@@ -156,7 +156,7 @@ class Accounts:
         account = await self._passwords.find_account(email)
         if account.locked_at_ms is None:
             async with self._customs.guess(client.ip, account.normalized_email, "accountLock") as guess:
-                await self._passwords.check(account, email, auth_pw, guess)
+                await self._passwords.check(account, email, auth_pw, client, guess)
                 await self._passwords.lock(account)
 
     def _new_account(self, email: str, verifier: Verifier, verified: bool, client: Client) -> Account:

@@ -97,7 +97,7 @@ class Passwords:
         await self._find_unlocked(email)
         async with self._customs.guess(client.ip, normalized_email, action) as guess:
             account = await self._find_unlocked(email)  # anew: this guess may have waited for others
-            wrap_kb = await self.check(account, email, auth_pw, guess)
+            wrap_kb = await self.check(account, email, auth_pw, client, guess)
             unlocked = self._store.accounts.require_unlocked(account.uid, _UNLOCKED)
             try:
                 yield Authenticated(account, wrap_kb, (unlocked, *guess.if_right))
@@ -122,7 +122,7 @@ class Passwords:
             raise errors.unknown_account(email)
         return account
 
-    async def check(self, account: Account, email_as_sent: str, auth_pw: bytes, guess: Guess) -> bytes:
+    async def check(self, account: Account, email_as_sent: str, auth_pw: bytes, client: Client, guess: Guess) -> bytes:
         """The account's wrapKb, if the password is right.
 
         A wrong one is reported to the abuse policy, which may have the account locked. Whoever guessed while another's

@@ -9,13 +9,13 @@ import argparse
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fxa_auth import emailaddress
+from fxa_auth import clientnetwork, emailaddress
 from fxa_auth.clock import time_ms
 from fxa_auth.commands import ban
 from fxa_auth.commands.running import add_settings_options, run_on_storage, say, shown_time, text_argument
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import rules_of
-from fxa_auth.customs.networks import client_group, network_keys
+from fxa_auth.customs.networks import network_keys
 from fxa_auth.customs.policy import Rule, Verdict, judge, judge_lockout
 from fxa_auth.records import Ban, Standing
 from fxa_auth.storage import Storage
@@ -83,7 +83,7 @@ def _clear(options: argparse.Namespace) -> int:
 def _chosen(options: argparse.Namespace) -> tuple[str | None, str | None]:
     """The address and the client that are asked for, as they are recorded."""
     email = None if options.email is None else emailaddress.normalize(options.email)
-    return email, None if options.ip is None else client_group(options.ip)
+    return email, None if options.ip is None else clientnetwork.of(options.ip)
 
 
 def _told(standing: Standing, rule: Rule, verdict: Verdict) -> Sequence[str]:

@@ -16,10 +16,10 @@ from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from fxa_auth import errors
+from fxa_auth import clientnetwork, errors
 from fxa_auth.clock import time_ms
 from fxa_auth.customs import Guess, Step
-from fxa_auth.customs.networks import client_group, network_keys
+from fxa_auth.customs.networks import network_keys
 from fxa_auth.customs.policy import (
     LOGINS,
     MAILS,
@@ -104,7 +104,7 @@ class BuiltinCustoms:
         return {"blocked": self._blocked, "guesses": sum(line.members for line in self._lines.values())}
 
     async def check(self, ip: str, email: str, action: str) -> None:
-        client, now_ms = client_group(ip), time_ms(self._clock)
+        client, now_ms = clientnetwork.of(ip), time_ms(self._clock)
         recorded = await self._records.recorded(client, email, network_keys(ip), now_ms)
         found = verdicts(self._rules, action, recorded, now_ms)
         if strictest(found) is None and any(verdict.rule == MAILS and not verdict.block for verdict in found):
@@ -113,7 +113,7 @@ class BuiltinCustoms:
 
     @asynccontextmanager
     async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[Guess]:
-        attempt = Counted(LOGINS, email, client_group(ip), self._random(16))
+        attempt = Counted(LOGINS, email, clientnetwork.of(ip), self._random(16))
         if action not in PASSWORD_ACTIONS or self._rules.logins.report_only:
             yield _Guess((), lambda: self._count_failure(attempt, action))
             return
