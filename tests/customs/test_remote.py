@@ -41,7 +41,7 @@ class RemoteCustomsCase(TestCase):
     async def check(self) -> None:
         await self.customs.check(IP, EMAIL, "accountLogin")
 
-    async def fail(self) -> bool:
+    async def guess_wrong(self) -> bool:
         """Try a wrong password; the answer is whether to lock the account."""
         async with self.customs.guess(IP, EMAIL, "accountLogin") as guess:
             return await guess.wrong()
@@ -102,7 +102,7 @@ class AnswerTests(RemoteCustomsCase):
     async def test_a_failed_login_is_told_and_says_whether_to_lock(self) -> None:
         for lockout in (True, False):
             self.server.answer = loopback.says({"lockout": lockout})
-            self.assertIs(await self.fail(), lockout)
+            self.assertIs(await self.guess_wrong(), lockout)
             expected = {"ip": IP, "email": EMAIL}
             self.assertEqual(self.asked(), (b"POST", b"/base/failedLoginAttempt", expected))
         self.assertEqual(self.customs.failures, 0)
@@ -123,7 +123,7 @@ class FailureTests(RemoteCustomsCase):
         self.customs.failures = 0
         self.warnings.clear()
         await self.check()
-        self.assertIs(await self.fail(), False, message)
+        self.assertIs(await self.guess_wrong(), False, message)
         await self.customs.password_reset(EMAIL)
         self.assertEqual(self.customs.failures, 3, message)
         actions = [event["action"] for event in self.warnings]
@@ -156,10 +156,10 @@ class FailureTests(RemoteCustomsCase):
         for flag in (None, 1, 0, "true", [True], {}):
             self.server.answer = loopback.says({"block": flag, "lockout": flag})
             await self.check()
-            self.assertIs(await self.fail(), False, repr(flag))
+            self.assertIs(await self.guess_wrong(), False, repr(flag))
         self.server.answer = loopback.says({"other": True})
         await self.check()
-        self.assertIs(await self.fail(), False)
+        self.assertIs(await self.guess_wrong(), False)
         self.assertEqual(self.customs.failures, 14)
         self.assertEqual({event["reason"] for event in self.warnings[::2]}, {"_BadAnswer: no boolean block"})
 
