@@ -127,7 +127,7 @@ class DomainTestCase(TestCase):
         seal = Seal()
         seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
-        self.customs, self.stretcher = ObedientCustoms(), ObedientStretcher()
+        self.customs, self.stretcher = self.make_customs(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()
         self.mails_announced = 0
         self.passwords = self.make_passwords(self.verifier_version)
@@ -149,6 +149,9 @@ class DomainTestCase(TestCase):
         )
         self.sessions = Sessions(self.store)
         self.signing = Signing(self.store, self.clock, DOMAIN)
+
+    def make_customs(self) -> Any:
+        return ObedientCustoms()
 
     def make_passwords(self, version: int) -> Passwords:
         return Passwords(
