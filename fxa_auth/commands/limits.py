@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from fxa_auth import clientnetwork, emailaddress
@@ -45,9 +46,10 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _ip(argument: str) -> str:
-    if not network_keys(argument):
-        raise argparse.ArgumentTypeError(f"{argument!r} is not an IP address")
-    return argument
+    try:
+        return str(ip_address(argument))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{argument!r} is not an IP address") from None
 
 
 def _show(options: argparse.Namespace) -> int:
