@@ -13,8 +13,10 @@ import subprocess
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import TYPE_CHECKING
 
-from twisted.trial.unittest import SynchronousTestCase
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase
 
 
 class _Handler(BaseHTTPRequestHandler):
