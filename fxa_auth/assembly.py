@@ -39,6 +39,7 @@ from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
@@ -122,7 +123,11 @@ class Assembly:
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
-        accounts = Accounts(store, passwords, customs, self.pre_verify, self._random, clock, domain, mail_queued)
+        rules = settings.registration
+        registration = Registration(store, clock, rules.mode, rules.domains, rules.first)
+        accounts = Accounts(
+            store, passwords, customs, registration, self.pre_verify, self._random, clock, domain, mail_queued
+        )
         blackout_ms = settings.smtp.resend_blackout_period
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
         credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, mail_queued)

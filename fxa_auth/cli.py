@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxa_auth import demo
-from fxa_auth.commands import account, ban, db, limits, mail
+from fxa_auth.commands import account, ban, db, invite, limits, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings
 
@@ -164,6 +164,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     ban.add_parser,
     db.add_parser,
     demo.add_parser,
+    invite.add_parser,
     limits.add_parser,
     mail.add_parser,
 )

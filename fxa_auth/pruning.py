@@ -1,4 +1,4 @@
-"""Removing what has expired (tokens, counts of the abuse policy, bans), again and again, in the background.
+"""Removing what has expired, again and again, in the background: tokens, counts, bans, and invites some time after.
 
 Each batch is one short transaction, so that requests get their turn between two of them. Ahead of it a lease is
 claimed: of several daemons on one database one prunes at a time. What a row was good for is no matter here.
@@ -32,6 +32,9 @@ PAUSE_S = 0.1
 LEASE_MS = 60_000
 """How long the other daemons hold back when the one that prunes has died."""
 
+INVITES_KEPT_MS = 30 * 24 * 60 * 60 * 1000
+"""How long an operator still finds an invite in the list that has expired or was used up."""
+
 _LEASE = "prune"
 
 _Removal = Callable[[int, int, int], Statement]
@@ -39,7 +42,7 @@ _Removal = Callable[[int, int, int], Statement]
 
 
 class Pruning:
-    """Removes expired rows about every ``interval_s`` seconds, between ``start`` and ``stop``."""
+    """Removes what has expired about every ``interval_s`` seconds, between ``start`` and ``stop``."""
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Pruning:
         await self._turns.stop()
 
     async def prune(self) -> None:
-        """Remove all rows that have expired by now, unless another daemon is at it.
+        """Remove all that has expired by now, unless another daemon is at it.
 
         :raises DatabaseUnavailable: the rest is left for the next time
         """
@@ -73,6 +76,7 @@ class Pruning:
         try:
             for kind, removal in self._removals():
                 removed += await self._prune_kind(kind, removal)
+            removed += await self._prune_invites()
         except DemandFailed:
             _log.debug("prune.done_elsewhere", removed=removed)
             return
@@ -117,6 +121,14 @@ class Pruning:
                 break
             await deferLater(self._clock, PAUSE_S)
         return removed
+
+    async def _prune_invites(self) -> int:
+        """All in one batch: an operator has made each of them by hand."""
+        if self._stopping:
+            return 0
+        await self._claim_lease()
+        [rows] = await self._store.change(self._store.invites.prune(time_ms(self._clock) - INVITES_KEPT_MS))
+        return len(rows)
 
     async def _claim_lease(self) -> None:
         """Take the lease, in a transaction of its own: nobody is to wait for it as long as a batch may take.

@@ -95,6 +95,11 @@ maxLag = 8
 
 [hawk]
 mode = "strict"
+
+[registration]
+mode = ["first", "domains"]
+domains = ["example.com"]
+first = 9
 """
 
 

@@ -24,7 +24,7 @@ from fxa_auth.commands.running import (
     run_on_storage,
     say,
     shown_time,
-    text_argument,
+    text,
 )
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import chosen_customs
@@ -72,10 +72,7 @@ def add_parser(subparsers: Subparsers) -> None:
     ):
         action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
         action.add_argument(
-            "account",
-            metavar="ADDRESS|UID",
-            type=text_argument,
-            help="the address in any case of letters, or 32 hex digits",
+            "account", metavar="ADDRESS|UID", type=text, help="the address in any case of letters, or 32 hex digits"
         )
         add_settings_options(action)
         action.set_defaults(run=_run, act=act)

@@ -6,12 +6,12 @@ Running daemons see a change at once, as it is made in the store that they ask.
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fxa_auth import emailaddress
 from fxa_auth.clock import time_ms
+from fxa_auth.commands.durations import duration_ms
 from fxa_auth.commands.running import (
     CommandFailed,
     add_settings_options,
@@ -19,7 +19,7 @@ from fxa_auth.commands.running import (
     run_on_storage,
     say,
     shown_time,
-    text_argument,
+    text,
 )
 from fxa_auth.config import Settings
 from fxa_auth.customs.networks import network_key, network_of, parse_network, shown_network
@@ -29,9 +29,6 @@ from fxa_auth.storage import Storage
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
-
-_UNIT_MS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_LONGEST_MS = 36_500 * _UNIT_MS["d"]
 
 
 def add_parser(subparsers: Subparsers) -> None:
@@ -56,31 +53,24 @@ def add_parser(subparsers: Subparsers) -> None:
     adding.add_argument(
         "--for",
         dest="length_ms",
-        metavar="TIME",
-        type=_length_ms,
-        help="how long, such as 90s, 15m, 24h or 7d; the setting limits.bans.length if left out",
+        metavar="DURATION",
+        type=duration_ms,
+        help="such as 12h or 7d; the setting limits.bans.length unless given",
     )
-    adding.add_argument("--reason", metavar="TEXT", type=text_argument, default="", help="a note for ban list")
+    adding.add_argument("--reason", metavar="TEXT", type=text, default="", help="a note for ban list")
     add("list", _list, "print the bans in force", "The first to end comes first.")
 
 
 def _subject(argument: str) -> str:
     """The lower-cased mail address, or the key of the network."""
-    text = text_argument(argument)
-    if emailaddress.is_valid(text):
-        return emailaddress.normalize(text)
+    if emailaddress.is_valid(text(argument)):
+        return emailaddress.normalize(argument)
     try:
-        return network_key(parse_network(text))
+        return network_key(parse_network(argument))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a mail address nor an IP address or network") from None
-
-
-def _length_ms(argument: str) -> int:
-    match = re.fullmatch(r"([0-9]{1,10})([smhd])", argument)
-    length_ms = int(match[1]) * _UNIT_MS[match[2]] if match else 0
-    if not 0 < length_ms <= _LONGEST_MS:
-        raise argparse.ArgumentTypeError(f"{argument!r} is no time such as 90s, 15m, 24h or 7d, up to 36500d")
-    return length_ms
+        raise argparse.ArgumentTypeError(
+            f"{argument!r} is neither a mail address nor an IP address or network"
+        ) from None
 
 
 def _add(options: argparse.Namespace) -> int:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fxa_auth import clientnetwork, emailaddress
 from fxa_auth.clock import time_ms
 from fxa_auth.commands import ban
-from fxa_auth.commands.running import add_settings_options, run_on_storage, say, shown_time, text_argument
+from fxa_auth.commands.running import add_settings_options, run_on_storage, say, shown_time, text
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import rules_of
 from fxa_auth.customs.networks import network_keys
@@ -40,7 +40,7 @@ def add_parser(subparsers: Subparsers) -> None:
     ):
         action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
         action.add_argument("--ip", metavar="ADDRESS", type=_ip, help="only for this client; an IPv6 one is its /64")
-        action.add_argument("--email", metavar="ADDRESS", type=text_argument, help="only for this mail address")
+        action.add_argument("--email", metavar="ADDRESS", type=text, help="only for this mail address")
         add_settings_options(action)
         action.set_defaults(run=run)
 

@@ -44,8 +44,8 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help="dev, test, stage or prod")
 
 
-def text_argument(argument: str) -> str:
-    """An argument that is text; for ``type=``. What the shell handed over may be what no encoding can say."""
+def text(argument: str) -> str:
+    """For argparse: refuse what the shell handed over but no encoding can say."""
     try:
         argument.encode()
     except UnicodeEncodeError:

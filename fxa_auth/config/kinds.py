@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth import emailaddress
+
 _LONGEST_MS = 10**12
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
@@ -162,6 +164,23 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """``open`` and ``closed`` leave the others nothing to say."""
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError
+    for rule, whom in (("open", "everybody"), ("closed", "nobody")):
+        if rule in rules and len(rules) > 1:
+            raise Refused(f"must name {rule} alone or not at all: it lets {whom} in, whatever else is named")
+    return rules
+
+
+def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    """In the form that the domain of a normalized address has."""
+    if not all(emailaddress.is_valid(f"a@{domain}") for domain in domains):
+        raise ValueError
+    return tuple(emailaddress.normalize(domain) for domain in domains)
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -202,6 +221,13 @@ DatabaseUrl = Annotated[
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+RegistrationMode = Annotated[
+    tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
+    Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
+]
+MailDomains = Annotated[
+    tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],
     Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),

@@ -1,4 +1,4 @@
-"""The store: accounts, tokens, queued mails, events, leases and limits, over whichever database the settings name.
+"""The store: accounts, tokens, mails, events, invites, leases and limits, over whichever database the settings name.
 
 The domain composes a change from the steps that the tables describe, and ``Store.change`` carries it out at once.
 """
@@ -13,6 +13,7 @@ from fxa_auth.store.accounts import AccountTable
 from fxa_auth.store.bans import BanTable
 from fxa_auth.store.database import Database, DatabaseUnavailable, DemandFailed, Row, Statement
 from fxa_auth.store.events import EventTable
+from fxa_auth.store.invites import InviteTable
 from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.limits import LimitTable
 from fxa_auth.store.mails import MailTable
@@ -34,6 +35,7 @@ class Store:
         self.tokens = TokenTable(database, seal)
         self.mails = MailTable(database, seal)
         self.events = EventTable()
+        self.invites = InviteTable(database)
         self.leases = LeaseTable()
         self.limits = LimitTable(database)
         self.bans = BanTable(database)

@@ -171,22 +171,13 @@ class ArgumentTests(SynchronousTestCase):
             self.assertEqual(self.parser.parse_args(["ban", "add", argument]).subject, subject)
             self.assertEqual(self.parser.parse_args(["ban", "remove", argument]).subject, subject)
 
-    def test_for_how_long(self) -> None:
-        day_ms = 24 * HOUR_MS
-        for text, length_ms in (("90s", 90_000), ("15m", 15 * MIN_MS), ("24h", day_ms), ("36500d", 36500 * day_ms)):
-            self.assertEqual(self.parser.parse_args(["ban", "add", EMAIL, "--for", text]).length_ms, length_ms)
-        shown_time(HOUR_MS * 24 * 36500 + int(reactor.seconds() * 1000))  # type: ignore[attr-defined]
-
     def test_what_makes_no_sense_is_refused(self) -> None:
         for argv, complaint in (
             (("ban", "add", "example.com"), "neither a mail address nor an IP address or network"),
             (("ban", "add", "192.0.2.0/33"), "neither a mail address"),
             (("ban", "remove", "@"), "neither a mail address"),
             (("ban", "add", "\udcff@example.com"), "not text"),
-            (("ban", "add", EMAIL, "--for", "2"), "is no time such as"),
-            (("ban", "add", EMAIL, "--for", "0s"), "is no time such as"),
-            (("ban", "add", EMAIL, "--for", "36501d"), "is no time such as"),
-            (("ban", "add", EMAIL, "--for", "\u0663d"), "is no time such as"),
+            (("ban", "add", EMAIL, "--for", "2"), "is not a number of min, h, d or w"),
             (("ban", "add", EMAIL, "--reason", "\udcff"), "not text"),
             (("limits", "show", "--ip", "example.com"), "is not an IP address"),
             (("limits", "clear", "--ip", "192.0.2.0/24"), "is not an IP address"),

@@ -43,6 +43,7 @@ from fxa_auth.http.site import Site
 from fxa_auth.passwords import Passwords
 from fxa_auth.publicurl import parse_public_url
 from fxa_auth.records import Account, Letter, TokenKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
@@ -174,6 +175,7 @@ class Api:
         redirect_domain: str = "firefox.com",
         is_overloaded: Callable[[], bool] = lambda: False,
         pre_verification: PreVerification | None = None,
+        registration: Sequence[str] = ("open",),
         more_routes: Sequence[Route] = (),
     ) -> None:
         self.clock = clock = Clock()
@@ -186,7 +188,9 @@ class Api:
         self.scrypt = ScryptPool(reactor, 1, 0, 0)  # type: ignore[arg-type]
         passwords = Passwords(store, customs, self.scrypt, os.urandom, clock, verifier_version, lockout)
         vouching = pre_verification or NobodyVouches()
-        accounts = Accounts(store, passwords, customs, vouching, os.urandom, clock, self.url.domain, lambda: None)
+        rules = Registration(store, clock, registration, (), 0)
+        domain = self.url.domain
+        accounts = Accounts(store, passwords, customs, rules, vouching, os.urandom, clock, domain, lambda: None)
         verification = Verification(store, passwords, customs, clock, blackout_ms, lambda: None)
         lifetimes = Lifetimes(lifetimes_ms)
         credentials = Credentials(store, passwords, customs, lifetimes, os.urandom, clock, lambda: None)
