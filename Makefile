@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet --no-input
 
-.PHONY: run test check docs clean
+.PHONY: run test check docs messages screenshots clean
 
 run: $(VENV)/.installed
 	NODE_ENV=$${NODE_ENV:-dev} exec $(BIN)/twistd --nodaemon --pidfile= fxa-auth
@@ -30,10 +30,16 @@ docs: $(VENV)/.installed
 	$(BIN)/fxa-auth config reference > docs/configuration.md.new
 	mv docs/configuration.md.new docs/configuration.md
 
+messages: $(VENV)/.installed
+	$(BIN)/python tools/messages.py
+
+screenshots: $(VENV)/.installed-test
+	$(BIN)/python -m twisted.trial --reporter=text tests.system.screenshots
+
 clean:
 	rm -rf build dist *.egg-info _trial_temp* .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage* htmlcov
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
-	rm -f twisted/plugins/dropin.cache
+	rm -f twisted/plugins/dropin.cache locales/*/LC_MESSAGES/*.mo
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from fxa_auth import demo
 from fxa_auth.commands import account, ban, db, invite, limits, mail
-from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
+from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded, doubts
 from fxa_auth.configfiles import check_named_files, load_settings
+from fxa_auth.texts import check_texts
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -84,9 +85,11 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = check_named_files(loaded)
+    complaints = [*check_named_files(loaded), *check_texts(loaded)]
     if complaints:
         return _complain(complaints)
+    for doubt in doubts(loaded):
+        print(f"warning: {doubt}", file=sys.stderr)
     print(f"ok: the settings are good (profile {loaded.settings.env})")
     return 0
 

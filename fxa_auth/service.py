@@ -28,8 +28,9 @@ from twisted.python.failure import Failure
 from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
 from fxa_auth.commands.invite import create_line, needed_environment
-from fxa_auth.config import Loaded
+from fxa_auth.config import Loaded, doubts
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
+from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
 
 _log = Logger()
@@ -59,6 +60,8 @@ class AuthService(Service):
 
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
+
+    :raises CannotStart: a text that readers get to see cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -72,7 +75,10 @@ class AuthService(Service):
         self._started: list[Background] = []
         self._pause: Deferred[None] | None = None
         self._config_files = [str(Path(name).absolute()) for name in loaded.files]  # twistd may leave this folder
-        self._parts = Assembly(loaded.settings, reactor, console)
+        try:
+            self._parts = Assembly(loaded.settings, reactor, console)
+        except UnusableTexts as error:
+            raise CannotStart(loaded.complaint(error.setting, error)) from error
 
     # Up.
 
@@ -116,6 +122,8 @@ class AuthService(Service):
 
     def _begin(self) -> None:
         self._announce()
+        for doubt in doubts(self._loaded):
+            _log.warn("settings.doubtful", reason=doubt)
         self._starting = Deferred.fromCoroutine(self._open())
         self._starting.addErrback(self._give_up)
 

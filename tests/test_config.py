@@ -24,6 +24,7 @@ from fxa_auth.config import (
     Settings,
     SettingsGroup,
     Smtp,
+    doubts,
     load,
     masked_url,
 )
@@ -99,7 +100,7 @@ class DefaultsTests(SynchronousTestCase):
     def test_every_name_outside_is_camel_case_and_unique(self) -> None:
         self.assertEqual(len(BY_NAME), len(DECLARED))
         for name in BY_NAME:
-            self.assertRegex(name, r"^[a-z][A-Za-z]*(\.[a-z][A-Za-z]*)*$")
+            self.assertRegex(name, r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*)*$")
 
     def test_every_default_passes_its_own_check(self) -> None:
         for profile in get_args(Profile):
@@ -321,6 +322,13 @@ class ValueTests(Complaining):
             ),
         ),
         ("registration.first", (-1, 2**31, "1", 1.5, True, None)),
+        ("branding.productName", ("", "a\nb", "a\ud800", None, 1)),
+        ("branding.supportUrl", ("", "help.example", "ftp://a", "http://u:p@a", "javascript:alert(1)", "http://a b")),
+        ("branding.buttonColor", ("", "red", "#fff", "0a67c4", "#0a67c4;", "#0a67cg", "#0a67c4\n", None, 1)),
+        ("branding.buttonTextColor", ("", "white", "#ffffff00", None)),
+        ("branding.overridesDir", ("", "a\nb", 1)),
+        ("i18n.defaultLanguage", ("", "pt_BR", "français", "x", "en-", "en\n", None, 1, ["en"])),
+        ("i18n.supportedLanguages", ("", "en", [], [""], ["en", "pt_BR"], [1], {}, 1)),
         ("reportedVersion", ("1\n2", None, 1)),
     )  # fmt: skip
 
@@ -359,6 +367,12 @@ class ValueTests(Complaining):
         ("smtp.redirectDomain", "", ""),
         ("smtp.redirectDomain", "Firefox.com", "firefox.com"),
         ("smtp.user", None, None),
+        ("branding.buttonColor", "#0A67C4", "#0a67c4"),
+        ("branding.supportUrl", "https://help.example/a?b=c#d", "https://help.example/a?b=c#d"),
+        ("branding.supportUrl", None, None),
+        ("i18n.defaultLanguage", "pt-BR", "pt-BR"),
+        ("i18n.supportedLanguages", ["en", "sr-LATN", "zh-Hant-TW"], ("en", "sr-LATN", "zh-Hant-TW")),
+        ("i18n.supportedLanguages", None, None),
         ("tokenLifetimes.accountResetToken", -1, -1),
         ("registration.mode", ["open"], ("open",)),
         ("registration.mode", ["invite"], ("invite",)),
@@ -476,8 +490,6 @@ class NameTests(Complaining):
 
     def test_known_names_that_are_not_built_yet_are_refused(self) -> None:
         for name in (
-            "i18n.defaultLanguage",
-            "i18n.supportedLanguages",
             "bounces.region",
             "bounces.bounceQueueUrl",
             "bounces.complaintQueueUrl",
@@ -487,7 +499,7 @@ class NameTests(Complaining):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
-        self.assertEqual(self.complaint({"i18n": {}}), "i18n (a.toml): not built yet: leave it out")
+        self.assertEqual(self.complaint({"basket": {}}), "basket (a.toml): not built yet: leave it out")
 
     def test_a_topic_is_refused_unless_it_is_disabled(self) -> None:
         self.assertIn("snsTopicArn (a.toml): not built yet", self.complaint({"snsTopicArn": "arn:aws:sns:x"}))
@@ -590,7 +602,10 @@ class GarbageTests(SynchronousTestCase):
         self.check([Layer("a.toml", table(name, value))], {})
 
     @settings(database=None, deadline=None)
-    @given(st.dictionaries(st.sampled_from(["smtp", "i18n", "snsTopicArn", "log"]) | st.text(), GARBAGE), st.text())
+    @given(
+        st.dictionaries(st.sampled_from(["smtp", "i18n", "basket", "snsTopicArn", "log"]) | st.text(), GARBAGE),
+        st.text(),
+    )
     def test_any_file_is_taken_or_complained_about(self, values: dict[str, Any], name: str) -> None:
         self.check([Layer(name, values)], {})
 
@@ -670,6 +685,37 @@ def derived() -> dict[tuple[str, str], set[str]]:
         for method in group.body
         if isinstance(method, ast.FunctionDef)
     }
+
+
+class DoubtTests(SynchronousTestCase):
+    def doubts(self, url: str, profile: str = "prod") -> list[str]:
+        return doubts(load([Layer("a.toml", {"contentServer": {"url": url}})], {}, profile))
+
+    def test_a_content_server_on_the_readers_own_machine_is_doubtful_in_production(self) -> None:
+        for url in (
+            "http://127.0.0.1:3030",
+            "http://127.9.9.9",
+            "http://[::1]/x",
+            "https://localhost",
+            "http://LOCALHOST:1/",
+            "http://accounts.localhost",
+            "http://0.0.0.0",
+            "http://[::]",
+        ):
+            for profile in ("prod", "stage"):
+                (doubt,) = self.doubts(url, profile)
+                self.assertRegex(doubt, r'^contentServer\.url = "http.*" \(a\.toml\): links in mails lead to')
+            for profile in ("dev", "test"):
+                self.assertEqual(self.doubts(url, profile), [])
+
+    def test_other_places_are_not(self) -> None:
+        for url in (
+            "https://accounts.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[fd00::1]",
+        ):
+            self.assertEqual(self.doubts(url), [])
 
 
 class ReaderTests(SynchronousTestCase):

@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
-from fxa_auth.data import data_dir
 from fxa_auth.devmail import MailSink
-from fxa_auth.mail.compose import Composer, Message
+from fxa_auth.mail.compose import Message
 from fxa_auth.mail.smtp import MailNotSent, SmtpSender
 from fxa_auth.records import Letter, LinkOptions, MailKind
+from tests.texts import make_composer
 
 CODE = b"\xab" * 16
 
@@ -62,9 +62,7 @@ class DevMailTests(TestCase):
             await deferLater(reactor, 0.005)
 
     def composed(self, to: str, resume: str = "r") -> Message:
-        composer = Composer(
-            data_dir("templates"), "https://content.example.com", "Füchse <a@example.com>", self.clock, bytes
-        )
+        composer = make_composer("https://content.example.com", "Füchse <a@example.com>", self.clock)
         return composer.compose(Letter(MailKind.VERIFY, bytes(16), to, CODE, options=LinkOptions(resume=resume)))
 
     async def test_a_composed_mail_is_shown_with_all_its_parts(self) -> None:

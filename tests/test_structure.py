@@ -18,11 +18,12 @@ TABLE = (
         " invitecodes",
     ),
     ("0 Twisted at hand", "clock log data files shield outgoing periodic statistics"),
+    ("0 texts", "catalogues rendering"),
     ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
     ("2 shared by the domain", "passwords registration"),
     ("2 domain", "accounts sessions verification signing credentials administration invitations pruning"),
     ("3 http", "http"),
-    ("4 wiring", "storage transfer assembly service tap cli configfiles commands demo"),
+    ("4 wiring", "storage texts mailing transfer assembly service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from fxa_auth import emailaddress
+from fxa_auth.language import TAG
 
 _LONGEST_MS = 10**12
 
@@ -181,6 +182,32 @@ def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(emailaddress.normalize(domain) for domain in domains)
 
 
+def _optional_url(url: str | None) -> str | None:
+    if url is not None:
+        _split_url(url)
+    return url
+
+
+def _colour(colour: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+        raise ValueError
+    return colour.lower()
+
+
+def _language_tag(tag: str) -> str:
+    if not TAG.fullmatch(tag):
+        raise ValueError
+    return tag
+
+
+def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if tags is not None and not tags:
+        raise Refused("must not be empty: leave it out instead")
+    for tag in tags or ():
+        _language_tag(tag)
+    return tags
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -220,6 +247,11 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+Name = Annotated[str, Kind("text on one line, not empty", _text)]
+OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
+Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
+LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
+LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 RegistrationMode = Annotated[
     tuple[Literal["open", "closed", "invite", "domains", "first"], ...],

@@ -11,6 +11,7 @@ import msgspec
 from fxa_auth.config.kinds import (
     SAME_AS_DEFAULT,
     BaseUrl,
+    Colour,
     Count,
     CustomsUrl,
     DatabaseUrl,
@@ -21,11 +22,15 @@ from fxa_auth.config.kinds import (
     JkuList,
     KeyPlaces,
     Kind,
+    LanguageTag,
+    LanguageTags,
     Lifetime,
     Mailbox,
     MailDomains,
+    Name,
     OptionalFilePath,
     OptionalText,
+    OptionalUrl,
     Pause,
     PoolSize,
     Port,
@@ -151,6 +156,24 @@ class Smtp(SettingsGroup, frozen=True):
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
 
 
+class Branding(SettingsGroup, frozen=True):
+    product_name: Annotated[Name, Setting("The name of the service, as mails tell it.")] = "Firefox Accounts"
+    support_url: Annotated[OptionalUrl, Setting("Where readers find help; unset, mails say nothing of that.")] = None
+    button_color: Annotated[Colour, Setting("The colour of buttons in mails.")] = "#0a5dc2"
+    button_text_color: Annotated[Colour, Setting("The colour of the text on them.")] = "#ffffff"
+    overrides_dir: Annotated[
+        OptionalFilePath,
+        Setting("A folder whose `templates` and `locales` stand in for those of the same name, file by file."),
+    ] = None
+
+
+class I18n(SettingsGroup, frozen=True):
+    default_language: Annotated[
+        LanguageTag, Setting("The language for readers whose own languages are not on offer.")
+    ] = "en"
+    supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
+
+
 class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
@@ -271,6 +294,7 @@ class Settings(SettingsGroup, frozen=True):
     log: Log = msgspec.field(default_factory=Log)
     public_url: Annotated[
         BaseUrl,
+        Colour,
         Setting("The URL clients use: signatures, certificates and routes depend on it.", env="PUBLIC_URL"),
     ] = "http://127.0.0.1:9000"
     listen: Listen = msgspec.field(default_factory=Listen)
@@ -315,6 +339,8 @@ class Settings(SettingsGroup, frozen=True):
     ] = msgspec.field(default=(), name="trustedJKUs")
     database: Database = msgspec.field(default_factory=Database)
     smtp: Smtp = msgspec.field(default_factory=Smtp)
+    branding: Branding = msgspec.field(default_factory=Branding)
+    i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
     verifier_version: Annotated[
         Literal[0, 1],

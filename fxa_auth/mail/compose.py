@@ -1,30 +1,34 @@
 """Letters become messages: the link, the header fields and the two bodies of each mail (docs/protocol.md, "Mail").
 
-It knows the templates and the address of the content server, and refuses to know how or when a message is sent.
+It knows the templates, the languages and the address of the content server, and refuses to know how or when a message
+is sent.
 """
 
 from __future__ import annotations
 
+import re
+from binascii import b2a_qp
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email import policy
 from email.header import Header
-from email.message import EmailMessage
 from email.utils import format_datetime, formataddr, parseaddr
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import jinja2
 from twisted.internet.interfaces import IReactorTime
 
+from fxa_auth.catalogues import Language, Languages
+from fxa_auth.mail.wording import Wordings
 from fxa_auth.records import Letter, MailKind
 
 MAX_LINE = 998
 """Octets in a line of a message, its CRLF not counted (RFC 5322, 2.1.1)."""
 
-_LANGUAGE = "en"
-_BODY_POLICY = policy.SMTP.clone(cte_type="7bit", max_line_length=MAX_LINE)
+_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Control characters, separators of lines and paragraphs, and what governs the direction of writing (UAX 9)."""
+
+_BOUNDARY = b"=_fxa-auth"
+"""Cannot occur in a part: in quoted-printable an equals sign is followed by two digits or the end of the line."""
 
 
 @dataclass(frozen=True)
@@ -44,30 +48,29 @@ class Message:
 class _Form:
     """What tells the three mails apart, besides their templates."""
 
-    subject: str
     path: str
     code_header: str
 
 
 _FORMS = {
-    MailKind.VERIFY: _Form("Verify your account", "/v1/verify_email", "X-Verify-Code"),
-    MailKind.RESET: _Form("Reset your password", "/v1/complete_reset_password", "X-Recovery-Code"),
-    MailKind.UNLOCK: _Form("Re-verify your account", "/v1/complete_unlock_account", "X-Unlock-Code"),
+    MailKind.VERIFY: _Form("/v1/verify_email", "X-Verify-Code"),
+    MailKind.RESET: _Form("/v1/complete_reset_password", "X-Recovery-Code"),
+    MailKind.UNLOCK: _Form("/v1/complete_unlock_account", "X-Unlock-Code"),
 }
 
 
 class Composer:
-    """Writes the three mails.
+    """Writes the three mails, each in the language of the request that caused it.
 
     ``content_server_url`` is what the links begin with, ``sender`` the From field (``Name <address>`` or a bare
-    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A template that is missing or does not
-    parse raises ``jinja2.TemplateError`` here, not when the first mail is due; a sender without an ASCII address
-    raises ``ValueError``.
+    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A sender without an ASCII address raises
+    ``ValueError``.
     """
 
     def __init__(
         self,
-        templates_dir: Path,
+        wordings: Wordings,
+        languages: Languages,
         content_server_url: str,
         sender: str,
         clock: IReactorTime,
@@ -81,26 +84,18 @@ class Composer:
         self._content_server_url = content_server_url.rstrip("/")
         self._clock = clock
         self._random_bytes = random_bytes
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates_dir),
-            autoescape=lambda template: template is not None and template.endswith(".html"),
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-        )
-        self._templates = {
-            (kind, suffix): environment.get_template(f"{kind.value}.{suffix}")
-            for kind in MailKind
-            for suffix in ("txt", "html")
-        }
+        self._languages = languages
+        self._wordings = wordings
 
     def compose(self, letter: Letter) -> Message:
         """The message for a letter, dated now. ``ValueError``: the letter lacks what its kind needs."""
+        language = self._languages.choose(letter.accept_language)
         link = self._link(letter)
         recipient = mailbox(letter.to)
-        head = "".join(
-            f"{name}: {_field_value(name, value)}\r\n" for name, value in self._fields(letter, recipient, link)
-        )
-        return Message(self._sender, recipient, head.encode() + self._body(letter.kind, link))
+        fields = self._fields(letter, language, recipient, link)
+        head = "".join(f"{name}: {_field_value(name, value)}\r\n" for name, value in fields)
+        text, html = self._wordings.bodies(letter.kind, language, link)
+        return Message(self._sender, recipient, head.encode() + _multipart(text, html))
 
     def _link(self, letter: Letter) -> str:
         parameters: dict[str, str | None]
@@ -116,28 +111,35 @@ class Composer:
         query = urlencode(given, safe="", quote_via=quote)
         return f"{self._content_server_url}{_FORMS[letter.kind].path}?{query}"
 
-    def _fields(self, letter: Letter, recipient: str, link: str) -> Iterator[tuple[str, str]]:
+    def _fields(self, letter: Letter, language: Language, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
         domain = self._sender.rpartition("@")[2]
         yield "From", self._from
         yield "To", recipient
-        yield "Subject", form.subject
+        yield "Subject", self._wordings.subject(letter.kind, language)
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
         yield "Message-ID", f"<{self._random_bytes(16).hex()}@{domain}>"
         yield "Auto-Submitted", "auto-generated"
-        yield "Content-Language", _LANGUAGE
+        yield "Content-Language", language.content_language
         yield "X-Link", link
         yield "X-Uid", letter.uid.hex()
         yield form.code_header, letter.code.hex()
         if letter.options.service is not None and letter.kind is not MailKind.RESET:
             yield "X-Service-ID", letter.options.service
 
-    def _body(self, kind: MailKind, link: str) -> bytes:
-        """The MIME fields, the empty line and both bodies."""
-        message = EmailMessage(policy=_BODY_POLICY)
-        message.set_content(self._templates[kind, "txt"].render(link=link))
-        message.add_alternative(self._templates[kind, "html"].render(link=link), subtype="html")
-        return message.as_bytes()
+
+def _multipart(text: str, html: str) -> bytes:
+    """The MIME fields, the empty line and both bodies (RFC 2046, 5.1.4).
+
+    The email package takes 2 ms for the same, which is twenty times as much.
+    """
+    parts = (
+        b"--%s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%s\r\n"
+        % (_BOUNDARY, subtype, b2a_qp(body.encode(), istext=True).replace(b"\n", b"\r\n"))
+        for subtype, body in ((b"plain", text), (b"html", html))
+    )
+    head = b'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="%s"\r\n\r\n' % _BOUNDARY
+    return head + b"".join(parts) + b"--%s--\r\n" % _BOUNDARY
 
 
 def mailbox(address: str) -> str:
@@ -151,13 +153,16 @@ def mailbox(address: str) -> str:
 
 
 def _field_value(name: str, value: str) -> str:
-    """The value as it stands behind ``name: ``: plain in one line if it fits, else folded as RFC 2047 words.
+    """The value as it stands behind ``name: ``: plain in one line if it may and fits, else folded as RFC 2047 words.
 
-    Addresses, which must never stand in such words (RFC 2047, 5), always fit. ``ValueError``: a control character,
-    which could end the field and begin another.
+    ``ValueError``: a character which could end the field and begin another, or turn around what stands beside it; or
+    an address too long for a line, as addresses must never stand in such words (RFC 2047, 5).
     """
-    if any(char < " " or char == "\x7f" for char in value):
+    if _STEERING.search(value):
         raise ValueError(f"control character in the header field {name}")
-    if len(f"{name}: {value}") <= MAX_LINE:
+    fits = len(f"{name}: {value}".encode()) <= MAX_LINE
+    if name == "To" and not fits:
+        raise ValueError("address too long for a header field")
+    if fits and (name == "To" or value.isascii()):
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")

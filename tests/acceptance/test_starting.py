@@ -73,6 +73,21 @@ class SettingsTests(RefusalCase):
         daemon = self.daemon(files={"tls.toml": text}, environ={"CONFIG_FILES": "tls.toml"})
         self.assertRefuses(daemon, 'keyPath = "none.pem" (tls.toml): cannot be read', "name a readable PEM file")
 
+    def test_a_template_that_cannot_be_filled_in(self) -> None:
+        broken = '[branding]\noverridesDir = "mine"\n'
+        files = {"my.toml": broken, "layout.txt": "Hello!\n{{ nothing }}\n"}
+        for arguments in (("--nodaemon", "--pidfile=", "fxa-auth"), DAEMONIZED):
+            daemon = self.daemon(files=files, environ={"CONFIG_FILES": "my.toml"}, arguments=arguments)
+            (daemon.folder / "mine" / "templates").mkdir(parents=True)
+            (daemon.folder / "layout.txt").rename(daemon.folder / "mine" / "templates" / "layout.txt")
+            where = 'branding.overridesDir = "mine" (my.toml): mine/templates/layout.txt:2: '
+            self.assertRefuses(daemon, f"{where}'nothing' is undefined")
+
+    def test_a_language_that_is_not_there(self) -> None:
+        files = {"my.toml": '[i18n]\nsupportedLanguages = ["en", "tlh"]\n'}
+        daemon = self.daemon(files=files, environ={"CONFIG_FILES": "my.toml"})
+        self.assertRefuses(daemon, "i18n.supportedLanguages", "(my.toml): there is no tlh: name some of ca, cs")
+
     def test_a_database_that_cannot_be_opened(self) -> None:
         daemon = self.daemon(environ={"DATABASE_URL": "sqlite:///folder"})
         (daemon.folder / "folder").mkdir()

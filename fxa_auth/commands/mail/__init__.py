@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fxa_auth.commands.mail import preview
+
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
 
@@ -16,5 +18,5 @@ def add_parser(subparsers: Subparsers) -> None:
         add(actions)
 
 
-ACTIONS: tuple[Callable[[Subparsers], None], ...] = ()
+ACTIONS: tuple[Callable[[Subparsers], None], ...] = (preview.add_parser,)
 """Each adds the parser of one action, as a command does with its own."""
