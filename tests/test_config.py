@@ -717,6 +717,21 @@ class DoubtTests(SynchronousTestCase):
         ):
             self.assertEqual(self.doubts(url), [])
 
+    def test_a_proxy_that_nobody_trusts_is_doubtful_in_production(self) -> None:
+        content_server = {"url": "https://www.example.com"}
+        tls = {"useHttps": True, "keyPath": "k", "certPath": "c"}
+        for values, profile, is_doubtful in (
+            ({"publicUrl": "https://a.example"}, "prod", True),
+            ({"publicUrl": "HTTPS://a.example", "trustProxies": 0}, "stage", True),
+            ({"publicUrl": "https://a.example", "trustProxies": []}, "dev", False),
+            ({"publicUrl": "https://a.example", "trustProxies": 1}, "prod", False),
+            ({"publicUrl": "https://a.example", "trustProxies": ["10.0.0.0/8"]}, "prod", False),
+            ({"publicUrl": "https://a.example", **tls}, "prod", False),
+            ({"publicUrl": "http://a.example"}, "prod", False),
+        ):
+            found = doubts(load([Layer("a.toml", {"contentServer": content_server, **values})], {}, profile))
+            self.assertEqual([doubt.partition(" ")[0] for doubt in found], ["trustProxies"] * is_doubtful, values)
+
 
 class ReaderTests(SynchronousTestCase):
     def test_every_setting_has_a_reader(self) -> None:
