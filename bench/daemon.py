@@ -41,7 +41,7 @@ def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, 
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         file = Path(folder, "settings.toml")
-        file.write_text(f"verifierVersion = {verifier_version}\n{settings}")
+        file.write_text(f'verifierVersion = {verifier_version}\n{settings}\n[registration]\nmode = ["open"]\n')
         environ = {
             **os.environ,
             "NODE_ENV": "prod",

@@ -15,6 +15,7 @@ from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, Letter, LinkOptions, MailKind, Token, TokenKind, Verifier
+from fxa_auth.registration import Registration
 from fxa_auth.store import Store
 from fxa_auth.store.database import DemandFailed, Statement
 from fxa_auth.tokens import DATA_LENGTH, TokenKeys, derive
@@ -50,6 +51,7 @@ class Accounts:
         store: Store,
         passwords: Passwords,
         customs: Customs,
+        registration: Registration,
         pre_verification: PreVerification,
         random: Callable[[int], bytes],
         clock: IReactorTime,
@@ -59,6 +61,7 @@ class Accounts:
         self._store = store
         self._passwords = passwords
         self._customs = customs
+        self._registration = registration
         self._pre_verification = pre_verification
         self._random = random
         self._clock = clock
@@ -74,18 +77,20 @@ class Accounts:
         *,
         pre_verified: bool,
         pre_verify_token: str | None,
+        invite_code: str | None,
         with_keys: bool,
     ) -> SignIn:
         """Make an account, verified at once or with a mail on its way. ``auth_pw`` is 32 bytes.
 
         An account of the same address that nobody verified gives way, unless it was made after this request came in.
 
-        :raises ApiError: 101, 105, 114, 503/201
+        :raises ApiError: 114, 101, 403/999 (nobody lets this one in), 105, 503/201
         """
         await self._customs.check(client.ip, emailaddress.normalize(email), "accountCreate")
         old = await self._store.accounts.by_email(emailaddress.normalize(email))
         if old is not None and old.email_verified:
             raise errors.account_exists(email)
+        admission = await self._registration.admission(email, invite_code, old)
         if pre_verify_token is not None:
             await self._pre_verification.verify(pre_verify_token, email)
         verified = pre_verified or pre_verify_token is not None
@@ -94,7 +99,8 @@ class Accounts:
         sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
         removal = self._removal_of(old, client)
         try:
-            results = await self._store.change(
+            results = await admission.change(
+                account.uid,
                 *removal,
                 self._store.accounts.add(account, "address is free"),
                 *token_steps,

@@ -26,6 +26,7 @@ from fxa_auth.http.params import ModelReader
 from fxa_auth.http.route import Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
@@ -38,6 +39,7 @@ from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
@@ -122,18 +124,29 @@ class Assembly:
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
-        accounts = Accounts(store, passwords, customs, self.pre_verify, self._random, clock, domain, mail_queued)
+        rules = settings.registration
+        registration = Registration(store, clock, rules.mode, rules.domains, rules.first)
+        accounts = Accounts(
+            store, passwords, customs, registration, self.pre_verify, self._random, clock, domain, mail_queued
+        )
         blackout_ms = settings.smtp.resend_blackout_period
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
         credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, mail_queued)
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
-            *CodeRoutes(verification, settings.content_server.url).table(),
+            *CodeRoutes(verification).table(),
+            *self._link_routes(verification),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
+
+    def _link_routes(self, verification: Verification) -> list[Route]:
+        content_server_url = self._settings.content_server.url
+        if self._public_url.is_same_as(content_server_url):
+            return LinkPages(verification, self._texts.pages).table()
+        return link_redirects(content_server_url)
 
     def _statistics(self) -> Iterator[Source]:
         customs = self._customs

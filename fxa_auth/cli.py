@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxa_auth import demo
-from fxa_auth.commands import account, db, mail
+from fxa_auth.commands import account, db, invite, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded, doubts
 from fxa_auth.configfiles import check_named_files, load_settings
 from fxa_auth.texts import check_texts
@@ -166,6 +166,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     account.add_parser,
     db.add_parser,
     demo.add_parser,
+    invite.add_parser,
     mail.add_parser,
 )
 """Each adds the parser of one command, with ``set_defaults(run=…)``: a function from the options to the exit code."""

@@ -1,4 +1,4 @@
-"""Removing expired tokens, again and again, in the background.
+"""Removing what has expired, again and again, in the background: tokens, and invites some time after their end.
 
 Each batch is one short transaction, so that requests get their turn between two of them. Ahead of it a lease is
 claimed: of several daemons on one database one prunes at a time. What a token is good for is no matter here.
@@ -31,11 +31,14 @@ PAUSE_S = 0.1
 LEASE_MS = 60_000
 """How long the other daemons hold back when the one that prunes has died."""
 
+INVITES_KEPT_MS = 30 * 24 * 60 * 60 * 1000
+"""How long an operator still finds an invite in the list that has expired or was used up."""
+
 _LEASE = "prune"
 
 
 class Pruning:
-    """Removes expired tokens about every ``interval_s`` seconds, between ``start`` and ``stop``."""
+    """Removes what has expired about every ``interval_s`` seconds, between ``start`` and ``stop``."""
 
     def __init__(
         self,
@@ -61,7 +64,7 @@ class Pruning:
         await self._turns.stop()
 
     async def prune(self) -> None:
-        """Remove all tokens that have expired by now, unless another daemon is at it.
+        """Remove all that has expired by now, unless another daemon is at it.
 
         :raises DatabaseUnavailable: the rest is left for the next time
         """
@@ -69,6 +72,7 @@ class Pruning:
         try:
             for kind in self._lifetimes.by_kind:
                 removed += await self._prune_kind(kind)
+            removed += await self._prune_invites()
         except DemandFailed:
             _log.debug("prune.done_elsewhere", removed=removed)
             return
@@ -102,6 +106,14 @@ class Pruning:
                 break
             await deferLater(self._clock, PAUSE_S)
         return removed
+
+    async def _prune_invites(self) -> int:
+        """All in one batch: an operator has made each of them by hand."""
+        if self._stopping:
+            return 0
+        await self._claim_lease()
+        [rows] = await self._store.change(self._store.invites.prune(time_ms(self._clock) - INVITES_KEPT_MS))
+        return len(rows)
 
     async def _claim_lease(self) -> None:
         """Take the lease, in a transaction of its own: nobody is to wait for it as long as a batch may take.

@@ -102,6 +102,25 @@ class LinkOptions:
     resume: str | None = None
 
 
+@dataclass(frozen=True)
+class Invite:
+    """A permission to make so many accounts: ``id`` 8 bytes, times in ms since the epoch.
+
+    It is for the owner of ``normalized_email``; where that is None, for whoever knows its code. ``expires_at_ms`` None
+    means never.
+    """
+
+    id: bytes
+    normalized_email: str | None
+    uses: int
+    uses_left: int
+    created_at_ms: int
+    expires_at_ms: int | None
+
+    def is_expired(self, now_ms: int) -> bool:
+        return self.expires_at_ms is not None and self.expires_at_ms <= now_ms
+
+
 class MailKind(Enum):
     VERIFY = "verify"
     RESET = "reset"

@@ -1,4 +1,4 @@
-"""What readers get to see, made from the settings: the languages, the templates, and what the mails say.
+"""What readers get to see, made from the settings: the languages, the templates, what mails say and pages show.
 
 The daemon, ``config check`` and ``mail preview`` have it from here, so that what one of them refuses, all of them do.
 """
@@ -10,6 +10,7 @@ from pathlib import Path
 from fxa_auth.catalogues import CatalogueError, NoSuchLanguage, load_languages
 from fxa_auth.config import Loaded, Settings
 from fxa_auth.data import data_dir
+from fxa_auth.http.pages import Pages
 from fxa_auth.mail.wording import Wordings
 from fxa_auth.rendering import TemplateError, Templates
 
@@ -25,7 +26,7 @@ class UnusableTexts(Exception):
 
 
 class Texts:
-    """The languages and templates of one server, and its mails.
+    """The languages and templates of one server, its mails and its pages.
 
     :raises UnusableTexts: a language that is not there, or something wrong with a catalogue or a template
     """
@@ -44,6 +45,7 @@ class Texts:
             self.languages = load_languages(catalogues, i18n.supported_languages, i18n.default_language)
             self.templates = Templates([*(folder / "templates" for folder in overrides), data_dir("templates")], values)
             self.wordings = Wordings(self.templates, self.languages)
+            self.pages = Pages(self.templates, self.languages)
         except NoSuchLanguage as error:
             raise UnusableTexts(error.setting, error) from None
         except (CatalogueError, TemplateError) as error:

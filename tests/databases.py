@@ -20,7 +20,7 @@ from fxa_auth.store import Store
 from fxa_auth.store.bulk import filling_sqlite, tables
 from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
-from tests.store.contract import an_account, keys
+from tests.store.contract import an_account, an_invite, keys
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY_ID = "00112233aabbccdd"
@@ -103,6 +103,9 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield store.tokens.add_single(keys(TokenKind.PASSWORD_FORGOT), account.uid, 0, "there", os.urandom(16), 3)
         yield store.mails.queue(Letter(MailKind.VERIFY, account.uid, account.email, os.urandom(16)), NOW_MS)
         yield store.events.verified(account.uid, account.email, account.locale, -NOW_MS)
+        invite = an_invite(normalized_email=None if number % 2 else account.normalized_email)
+        yield store.invites.add(invite, os.urandom(32) if number % 2 else None)
+        yield from store.invites.use(invite.id, account.uid, 1, NOW_MS, "use is left")
 
 
 def contents(database: Database) -> dict[str, Rows]:

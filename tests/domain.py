@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 from twisted.internet import reactor
@@ -18,6 +18,7 @@ from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
@@ -103,9 +104,7 @@ class DomainTestCase(TestCase):
     async def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(START_S)
-        self.database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
-        await self.database.start()
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.database.stop()))
+        self.database = await self.make_database()
         seal = Seal()
         seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
@@ -113,16 +112,7 @@ class DomainTestCase(TestCase):
         self.pre_verification = ObedientPreVerification()
         self.mails_announced = 0
         self.passwords = self.make_passwords(self.verifier_version)
-        self.accounts = Accounts(
-            self.store,
-            self.passwords,
-            self.customs,
-            self.pre_verification,
-            os.urandom,
-            self.clock,
-            DOMAIN,
-            self.announce,
-        )
+        self.accounts = self.make_accounts(["open"])
         self.credentials = Credentials(
             self.store, self.passwords, self.customs, Lifetimes(LIFETIMES_MS), os.urandom, self.clock, self.announce
         )
@@ -132,9 +122,30 @@ class DomainTestCase(TestCase):
         self.sessions = Sessions(self.store)
         self.signing = Signing(self.store, self.clock, DOMAIN)
 
+    async def make_database(self) -> Any:
+        """A new database, started, and stopped at the test's end."""
+        database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
+        self.addCleanup(lambda: Deferred.fromCoroutine(database.stop()))
+        await database.start()
+        return database
+
     def make_passwords(self, version: int) -> Passwords:
         return Passwords(
             self.store, self.customs, self.stretcher, os.urandom, self.clock, version, self.lockout_enabled
+        )
+
+    def make_accounts(self, mode: Sequence[str], domains: Sequence[str] = (), first: int = 0) -> Accounts:
+        """Under these rules of registration."""
+        return Accounts(
+            self.store,
+            self.passwords,
+            self.customs,
+            Registration(self.store, self.clock, mode, domains, first),
+            self.pre_verification,
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
         )
 
     def announce(self) -> None:
@@ -158,6 +169,7 @@ class DomainTestCase(TestCase):
         verified: bool = True,
         with_keys: bool = False,
         token: str | None = None,
+        invite_code: str | None = None,
         client: Client | None = None,
     ) -> SignIn:
         return await self.accounts.create(
@@ -167,6 +179,7 @@ class DomainTestCase(TestCase):
             OPTIONS,
             pre_verified=verified,
             pre_verify_token=token,
+            invite_code=invite_code,
             with_keys=with_keys,
         )
 

@@ -84,6 +84,7 @@ class DefaultsTests(SynchronousTestCase):
             "smtp.retryDelay": 1000,
             "verifierVersion": 0,
             "lockoutEnabled": True,
+            "registration.mode": ("open",),
         }
         for profile in ("dev", "test"):
             loaded = load([], {}, profile)
@@ -300,6 +301,21 @@ class ValueTests(Complaining):
         ("scrypt.maxPendingPerAddress", (-1, 2**31, "1", None)),
         ("toobusy.maxLag", (-1, "1", None)),
         ("hawk.mode", ("", "lax", None)),
+        (
+            "registration.mode",
+            (
+                "", "open", [], ["shut"], ["open", "invite"], ["closed", "invite"], ["open", "closed"],
+                ["invite", "invite"], [""], [None], None, True, {},
+            ),
+        ),
+        (
+            "registration.domains",
+            (
+                "a.example", [""], ["a@b.example"], ["@a.example"], ["*.a.example"], [".a.example"], ["a.example."],
+                ["a..example"], ["a b"], ["https://a.example"], ["a.example,b.example"], [1], None,
+            ),
+        ),
+        ("registration.first", (-1, 2**31, "1", 1.5, True, None)),
         ("branding.productName", ("", "a\nb", "a\ud800", None, 1)),
         ("branding.supportUrl", ("", "help.example", "ftp://a", "http://u:p@a", "javascript:alert(1)", "http://a b")),
         ("branding.buttonColor", ("", "red", "#fff", "0a67c4", "#0a67c4;", "#0a67cg", "#0a67c4\n", None, 1)),
@@ -349,6 +365,8 @@ class ValueTests(Complaining):
         ("i18n.supportedLanguages", ["en", "sr-LATN", "zh-Hant-TW"], ("en", "sr-LATN", "zh-Hant-TW")),
         ("i18n.supportedLanguages", None, None),
         ("tokenLifetimes.accountResetToken", -1, -1),
+        ("registration.mode", ["open"], ("open",)),
+        ("registration.mode", ["invite"], ("invite",)),
         ("reportedVersion", "", ""),
     )
 
@@ -391,6 +409,38 @@ class ValueTests(Complaining):
         complaint = self.complaint({}, {"SMTP_PASS": "hunter2"})
         self.assertIn("smtp.user = unset (default): smtp.password (environment SMTP_PASS) is set", complaint)
         self.assertNotIn("hunter2", complaint)
+
+    def test_a_rule_of_registration_and_its_own_setting_come_together(self) -> None:
+        good = {"mode": ["domains", "first"], "domains": ["A.example", "bücher.example"], "first": 3}
+        rules = load([Layer("a.toml", {"registration": good})], {}).settings.registration
+        self.assertEqual((rules.domains, rules.first), (("a.example", "bücher.example"), 3))
+        for registration, complaint in (
+            (
+                {"mode": ["invite", "domains"]},
+                "registration.domains = [] (default): "
+                'registration.mode = ["invite", "domains"] (a.toml) needs a domain here',
+            ),
+            (
+                {"mode": ["first"], "first": 0},
+                "registration.first = 0 (a.toml): "
+                'registration.mode = ["first"] (a.toml) needs a number here, 1 or more',
+            ),
+            (
+                {"domains": ["a.example"]},
+                'registration.domains = ["a.example"] (a.toml): counts only if '
+                'registration.mode = ["closed"] (default) names domains: name it there, or leave this out',
+            ),
+            (
+                {"mode": ["invite"], "first": 5},
+                'registration.first = 5 (a.toml): counts only if registration.mode = ["invite"] (a.toml) names first: '
+                "name it there, or leave this out",
+            ),
+        ):
+            self.assertEqual(self.complaint({"registration": registration}), complaint)
+
+    def test_only_development_lets_everybody_in_by_default(self) -> None:
+        for profile, mode in (("prod", "closed"), ("stage", "closed"), ("dev", "open"), ("test", "open")):
+            self.assertEqual(load([], {}, profile).settings.registration.mode, (mode,), profile)
 
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}

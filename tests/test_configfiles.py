@@ -67,14 +67,31 @@ accountResetToken = -1
 passwordForgotToken = 5
 passwordChangeToken = 6
 
+[branding]
+productName = "Example Accounts"
+supportUrl = "https://help.example"
+buttonColor = "#123456"
+buttonTextColor = "#fedcba"
+overridesDir = "/etc/fxa-auth"
+
+[i18n]
+defaultLanguage = "de"
+supportedLanguages = ["de", "fr"]
+
 [scrypt]
 maxPending = 7
+maxPendingPerAddress = 8
 
 [toobusy]
 maxLag = 8
 
 [hawk]
 mode = "strict"
+
+[registration]
+mode = ["first", "domains"]
+domains = ["example.com"]
+first = 9
 """
 
 

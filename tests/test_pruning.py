@@ -17,13 +17,13 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from fxa_auth import pruning
 from fxa_auth.periodic import JITTER
-from fxa_auth.pruning import LEASE_MS, PAUSE_S, Pruning
+from fxa_auth.pruning import INVITES_KEPT_MS, LEASE_MS, PAUSE_S, Pruning
 from fxa_auth.records import TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
 from fxa_auth.tokens import Lifetimes
 from tests.postgres import administer
-from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, keys
+from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, an_invite, keys
 from tests.store.on_postgres import OnPostgres, opened
 
 NOW_MS = 1_800_000_000_000
@@ -128,6 +128,14 @@ class PruningContract(DatabaseContract):
             await self.give(kind, age_ms)
         await self.finished(self.pruning.prune())
         self.assertEqual(await self.ages_ms(), sorted((kind.value, age_ms) for kind, age_ms in lives))
+
+    async def test_an_invite_goes_thirty_days_after_its_end(self) -> None:
+        invites, end_ms = self.store.invites, NOW_MS - INVITES_KEPT_MS
+        kept = [an_invite(expires_at_ms=end_ms), an_invite(expires_at_ms=NOW_MS), an_invite()]
+        gone = an_invite(expires_at_ms=end_ms - 1)
+        await self.store.change(*(invites.add(invite, None) for invite in (*kept, gone)))
+        await self.finished(self.pruning.prune())
+        self.assertEqual({invite.id for invite in await invites.all()}, {invite.id for invite in kept})
 
     async def test_it_takes_a_batch_at_a_time(self) -> None:
         await self.give_expired(2 * BATCH + 1)

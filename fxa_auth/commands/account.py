@@ -23,6 +23,7 @@ from fxa_auth.commands.running import (
     complain,
     run_on_storage,
     say,
+    text,
 )
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import chosen_customs
@@ -70,22 +71,13 @@ def add_parser(subparsers: Subparsers) -> None:
     ):
         action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
         action.add_argument(
-            "account", metavar="ADDRESS|UID", type=_text, help="the address in any case of letters, or 32 hex digits"
+            "account", metavar="ADDRESS|UID", type=text, help="the address in any case of letters, or 32 hex digits"
         )
         add_settings_options(action)
         action.set_defaults(run=_run, act=act)
         if act is _delete:
             action.add_argument("--yes", action="store_true", help="do not ask")
             action.set_defaults(run=_run_if_confirmed)
-
-
-def _text(argument: str) -> str:
-    """Refuse what the shell handed over but no encoding can say."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("not text in the encoding of this terminal") from None
-    return argument
 
 
 def _run_if_confirmed(options: argparse.Namespace) -> int:

@@ -43,6 +43,15 @@ def add_settings_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="NAME", help="dev, test, stage or prod")
 
 
+def text(argument: str) -> str:
+    """For argparse: refuse what the shell handed over but no encoding can say."""
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("not text in the encoding of this terminal") from None
+    return argument
+
+
 def run_on_storage(options: argparse.Namespace, work: Work) -> int:
     """Do the work on the store that the settings name, which a daemon has made; the answer is the exit code.
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth import emailaddress
 from fxa_auth.language import TAG
 
 _LONGEST_MS = 10**12
@@ -166,6 +167,23 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """``open`` and ``closed`` leave the others nothing to say."""
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError
+    for rule, whom in (("open", "everybody"), ("closed", "nobody")):
+        if rule in rules and len(rules) > 1:
+            raise Refused(f"must name {rule} alone or not at all: it lets {whom} in, whatever else is named")
+    return rules
+
+
+def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    """In the form that the domain of a normalized address has."""
+    if not all(emailaddress.is_valid(f"a@{domain}") for domain in domains):
+        raise ValueError
+    return tuple(emailaddress.normalize(domain) for domain in domains)
+
+
 def _optional_url(url: str | None) -> str | None:
     if url is not None:
         _split_url(url)
@@ -237,6 +255,13 @@ Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
 LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
 LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+RegistrationMode = Annotated[
+    tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
+    Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
+]
+MailDomains = Annotated[
+    tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],
     Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),

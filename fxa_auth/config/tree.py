@@ -26,6 +26,7 @@ from fxa_auth.config.kinds import (
     LanguageTags,
     Lifetime,
     Mailbox,
+    MailDomains,
     Name,
     OptionalFilePath,
     OptionalText,
@@ -33,6 +34,7 @@ from fxa_auth.config.kinds import (
     Pause,
     PoolSize,
     Port,
+    RegistrationMode,
     Setting,
     Text,
     TrustedProxies,
@@ -98,7 +100,7 @@ class Database(SettingsGroup, frozen=True):
     ] = 3_000
 
     prune_interval: Annotated[
-        Pause, Setting("Time in ms between two removals of expired tokens, give or take a quarter; 0 is never.")
+        Pause, Setting("Time in ms between two removals of what has expired, give or take a quarter; 0 is never.")
     ] = 900_000
 
     @property
@@ -203,6 +205,19 @@ class Toobusy(SettingsGroup, frozen=True):
     ] = 0
 
 
+class Registration(SettingsGroup, frozen=True):
+    mode: Annotated[
+        RegistrationMode,
+        Setting("Who may make an account: whoever one of these lets in (docs/registration.md).", dev=("open",)),
+    ] = ("closed",)
+    domains: Annotated[
+        MailDomains, Setting("The domains whose addresses the mode domains lets in; a subdomain is another domain.")
+    ] = ()
+    first: Annotated[
+        Count, Setting("With how many accounts on the server the mode first lets nobody in any more; 0 is unset.")
+    ] = 0
+
+
 class Hawk(SettingsGroup, frozen=True):
     mode: Annotated[
         Literal["compat", "strict"],
@@ -272,6 +287,7 @@ class Settings(SettingsGroup, frozen=True):
     scrypt: Scrypt = msgspec.field(default_factory=Scrypt)
     toobusy: Toobusy = msgspec.field(default_factory=Toobusy)
     hawk: Hawk = msgspec.field(default_factory=Hawk)
+    registration: Registration = msgspec.field(default_factory=Registration)
     reported_version: Annotated[
         Text, Setting("The version that / and /__version__ show; empty is this server's own.")
     ] = ""

@@ -39,6 +39,17 @@ class AccountTable:
         """Tell whether the store holds an account at all."""
         return bool(await self._database.query("SELECT 1 FROM accounts LIMIT 1", {}))
 
+    async def count(self, most: int, besides: bytes | None) -> int:
+        """How many accounts there are, apart from the one named, and counted no further than ``most``."""
+        sql = "SELECT count(*) AS number FROM (SELECT uid FROM accounts WHERE uid <> :besides LIMIT :most) AS counted"
+        [row] = await self._database.query(sql, {"besides": besides or b"", "most": most})
+        return int(row["number"])
+
+    def at_most(self, number: int, demand: str) -> Statement:
+        """See that there are so many accounts at most."""
+        sql = "SELECT 1 AS found WHERE (SELECT count(*) FROM (SELECT uid FROM accounts LIMIT :more) AS counted) < :more"
+        return Statement(sql, {"more": number + 1}, demand)
+
     def replace_unverified(self, uid: bytes, received_at_ms: int) -> Statement:
         """Remove an account that nobody verified, with its tokens and mails, in favour of a create received later."""
         sql = (
