@@ -34,7 +34,7 @@ from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
 from fxa_auth.mail.outbox import Outbox
 from fxa_auth.mail.smtp import SmtpSender
-from fxa_auth.mailing import make_composer
+from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
@@ -67,6 +67,7 @@ class Assembly:
     ``console`` is where the dev profile tells its user what goes on.
 
     :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
+    :raises TlsFileError: ``smtp.caFile`` cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -90,6 +91,7 @@ class Assembly:
         )
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
         self._texts = Texts(settings)
+        self.mail_sender = SmtpSender(reactor, mail_server(settings))
         self._outbox = self._make_outbox()
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
@@ -100,12 +102,9 @@ class Assembly:
             self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
-        composer = make_composer(self._settings, self._texts, reactor)
-        sender = SmtpSender(
-            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
-        )
-        return Outbox(reactor, self.store.mails, composer.compose, sender.send, smtp.retry_delay)
+        composer = make_composer(self._settings, self._texts, self._reactor)
+        send, retry_delay_ms = self.mail_sender.send, self._settings.smtp.retry_delay
+        return Outbox(self._reactor, self.store.mails, composer.compose, send, retry_delay_ms)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor

@@ -61,7 +61,7 @@ class AuthService(Service):
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
 
-    :raises CannotStart: a text that readers get to see cannot be used
+    :raises CannotStart: a text that readers get to see, or who may vouch for the mail server, cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -77,7 +77,7 @@ class AuthService(Service):
         self._config_files = [str(Path(name).absolute()) for name in loaded.files]  # twistd may leave this folder
         try:
             self._parts = Assembly(loaded.settings, reactor, console)
-        except UnusableTexts as error:
+        except (UnusableTexts, TlsFileError) as error:
             raise CannotStart(loaded.complaint(error.setting, error)) from error
 
     # Up.
@@ -241,6 +241,7 @@ class AuthService(Service):
         await self._bounded(parts.site.close_connections, "answers")
         for part in reversed(self._started):
             await part.stop()
+        await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()

@@ -27,6 +27,8 @@ _POSTGRES_URL = re.compile(
 )
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
 
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
+
 SAME_AS_DEFAULT: Any = object()
 
 
@@ -155,10 +157,27 @@ def _database_url(url: str) -> str:
 
 def _mailbox(text: str) -> str:
     name = r'("[^"\\]*"|[^\s"<>@,;:\\()\[\]][^"<>@,;:\\()\[\]]*)'
-    address = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
-    if not re.fullmatch(rf"{address}|{name}?\s*<{address}>", _line(text)):
+    if not re.fullmatch(rf"{_ADDRESS}|{name}?\s*<{_ADDRESS}>", _line(text)):
         raise ValueError
     return text
+
+
+def _return_path(address: str | None) -> str | None:
+    if address not in (None, "<>") and not re.fullmatch(_ADDRESS, address or ""):
+        raise ValueError
+    return address
+
+
+def _ehlo_name(name: str | None) -> str | None:
+    if name is None:
+        return name
+    if bracketed := re.fullmatch(r"\[(IPv6:)?(.+)\]", name):
+        (ipaddress.IPv6Address if bracketed[1] else ipaddress.IPv4Address)(bracketed[2])
+    elif ":" in name or re.fullmatch(r"[0-9.]+", name):
+        raise ValueError
+    else:
+        _host(name)
+    return name
 
 
 def _domain(domain: str) -> str:
@@ -229,6 +248,7 @@ Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LO
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
 Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
 PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
+Connections = Annotated[int, Kind("a whole number, 1 to 100", _within(1, 100))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
@@ -247,6 +267,10 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+ReturnPath = Annotated[str | None, Kind('one bare ASCII mail address, or "<>" for none', _return_path)]
+EhloName = Annotated[
+    str | None, Kind("a domain name, or an address like [192.0.2.1] or [IPv6:2001:db8::1]", _ehlo_name)
+]
 Name = Annotated[str, Kind("text on one line, not empty", _text)]
 OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
 Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]

@@ -12,10 +12,12 @@ from fxa_auth.config.kinds import (
     SAME_AS_DEFAULT,
     BaseUrl,
     Colour,
+    Connections,
     Count,
     CustomsUrl,
     DatabaseUrl,
     Domain,
+    EhloName,
     FilePath,
     Host,
     Interval,
@@ -35,6 +37,7 @@ from fxa_auth.config.kinds import (
     PoolSize,
     Port,
     RegistrationMode,
+    ReturnPath,
     Setting,
     Text,
     TrustedProxies,
@@ -138,13 +141,35 @@ class Smtp(SettingsGroup, frozen=True):
     ] = "127.0.0.1"
     port: Annotated[Port, Setting("Its port; in dev and test that of the mail sink.", env="SMTP_PORT", dev=9999)] = 25
     secure: Annotated[
-        bool, Setting("Whether to speak TLS from the first byte; false is no TLS.", env="SMTP_SECURE")
+        bool,
+        Setting(
+            "Whether to speak TLS from the first byte, as on port 465; else startTls says whether TLS begins later.",
+            env="SMTP_SECURE",
+        ),
     ] = False
+    start_tls: Annotated[
+        Literal["required", "opportunistic", "off"],
+        Setting(
+            "Whether to ask for TLS by STARTTLS: always; where it is offered, whatever certificate is shown; or never, "
+            "so that a password is sent in clear. Opportunistic is required where there is a user and the server is "
+            "another machine."
+        ),
+    ] = "opportunistic"
+    ca_file: Annotated[
+        OptionalFilePath,
+        Setting("The PEM file of those who may vouch for the server's certificate, instead of the system's."),
+    ] = None
     user: Annotated[OptionalText, Setting("The user to log in as.", env="SMTP_USER")] = None
     password: Annotated[OptionalText, Setting("The password to log in with.", env="SMTP_PASS", secret=True)] = None
     sender: Annotated[Mailbox, Setting("The From of every mail.", env="SMTP_SENDER")] = (
         "Firefox Accounts <accounts@localhost>"
     )
+    return_path: Annotated[
+        ReturnPath, Setting("Where undeliverable mails go back to (the envelope's sender); unset is the From address.")
+    ] = None
+    ehlo_name: Annotated[
+        EhloName, Setting("What the server is told as our name in EHLO; unset is the domain of the From address.")
+    ] = None
     redirect_domain: Annotated[
         Domain, Setting("The domain (with its subdomains) that a request's redirectTo must lie in; empty allows any.")
     ] = "firefox.com"
@@ -152,6 +177,11 @@ class Smtp(SettingsGroup, frozen=True):
         Pause, Setting("Time in ms after a password is set in which no verification mail is resent.", dev=0)
     ] = 600_000
     retry_delay: Annotated[Interval, Setting("Pause in ms before a failed mail is tried again.", dev=1_000)] = 30_000
+    max_connections: Annotated[
+        Connections, Setting("How many mails are handed over at once, each on a connection of its own.")
+    ] = 4
+    connect_timeout: Annotated[Interval, Setting("The longest that connecting may take, in ms.")] = 10_000
+    reply_timeout: Annotated[Interval, Setting("The longest that the server may take for one answer, in ms.")] = 20_000
     timeout: Annotated[Interval, Setting("The longest that handing over one mail may take, in ms.")] = 30_000
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
 

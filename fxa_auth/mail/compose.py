@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from twisted.internet.interfaces import IReactorTime
 
 from fxa_auth.catalogues import Language, Languages
+from fxa_auth.mail.addresses import mailbox
 from fxa_auth.mail.wording import Wordings
 from fxa_auth.records import Letter, MailKind
 
@@ -40,8 +41,8 @@ _BOUNDARY = b"=_fxa-auth"
 class Message:
     """What goes to the SMTP server.
 
-    ``sender`` and ``recipient`` are mailboxes as an envelope wants them: a local part that needs quotes has them.
-    ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
+    ``sender`` and ``recipient`` are the envelope's, written as ``addresses.mailbox`` does; an empty sender wants no
+    mail back. ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
     """
 
     sender: str
@@ -68,7 +69,8 @@ class Composer:
     """Writes the three mails, each in the language of the request that caused it.
 
     ``content_server_url`` is what the links begin with, ``sender`` the From field (``Name <address>`` or a bare
-    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A sender without an ASCII address raises
+    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). Undeliverable mails go back to
+    ``return_path``: None is the address of ``sender``, ``<>`` nowhere. A sender without an ASCII address raises
     ``ValueError``.
     """
 
@@ -80,12 +82,14 @@ class Composer:
         sender: str,
         clock: IReactorTime,
         random_bytes: Callable[[int], bytes],
+        return_path: str | None = None,
     ) -> None:
         name, address = parseaddr(sender)
         if "@" not in address:
             raise ValueError(f"no mail address in the sender {sender!r}")
         self._from = formataddr((name, address))
-        self._sender = address
+        self._domain = address.rpartition("@")[2]
+        self._return_path = address if return_path is None else return_path.strip("<>")
         self._content_server_url = content_server_url.rstrip("/")
         self._clock = clock
         self._random_bytes = random_bytes
@@ -104,7 +108,7 @@ class Composer:
         fields = self._fields(letter, language, recipient, link)
         head = "".join(f"{name}: {_field_value(name, value)}\r\n" for name, value in fields)
         text, html = self._wordings.bodies(letter.kind, language, link)
-        return Message(self._sender, recipient, head.encode() + _multipart(text, html))
+        return Message(self._return_path, recipient, head.encode() + _multipart(text, html))
 
     def _link(self, letter: Letter) -> str:
         parameters: dict[str, str | None]
@@ -122,12 +126,11 @@ class Composer:
 
     def _fields(self, letter: Letter, language: Language, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
-        domain = self._sender.rpartition("@")[2]
         yield "From", self._from
         yield "To", recipient if _is_fit_for_a_field(recipient) else _NOBODY
         yield "Subject", self._wordings.subject(letter.kind, language)
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
-        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{domain}>"
+        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{self._domain}>"
         yield "Auto-Submitted", "auto-generated"
         yield "Content-Language", language.content_language
         yield "X-Link", link
@@ -149,16 +152,6 @@ def _multipart(text: str, html: str) -> bytes:
     )
     head = b'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="%s"\r\n\r\n' % _BOUNDARY
     return head + b"".join(parts) + b"--%s--\r\n" % _BOUNDARY
-
-
-def mailbox(address: str) -> str:
-    """``address`` as header fields and envelopes write it: the local part in quotes unless it is a dot-atom.
-
-    The protocol allows addresses like ``.a..b@example.com``, RFC 5322 only ``".a..b"@example.com``. Characters
-    outside ASCII stand for themselves, as in RFC 6532.
-    """
-    local, _, domain = address.rpartition("@")
-    return address if all(local.split(".")) else f'"{local}"@{domain}'
 
 
 def _is_fit_for_a_field(recipient: str) -> bool:

@@ -46,8 +46,8 @@ class Chromium:
         self._folder = tempfile.mkdtemp(prefix="fxa-chromium-")
         its_input, self._output = os.pipe()
         self._input, its_output = os.pipe()
-        # It reads commands from file descriptor 3 and writes answers to 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{its_input} 4>&{its_output}', "sh"]
+        # It reads commands from file descriptor 3 and writes answers to 4. (Debian's sh knows no number above 9.)
+        shell = ["bash", "-c", f'exec "$@" 3<&{its_input} 4>&{its_output}', "bash"]
         self._process = subprocess.Popen(
             [*shell, program, *_FLAGS, f"--user-data-dir={self._folder}"],
             pass_fds=(its_input, its_output),

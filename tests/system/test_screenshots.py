@@ -18,6 +18,7 @@ from fxa_auth.config import Layer, load
 from fxa_auth.mailing import make_composer
 from fxa_auth.records import Letter, LinkOptions, MailKind
 from fxa_auth.texts import Texts
+from tests.system import SKIP
 from tests.system.chromium import Chromium
 
 PICTURES = Path(__file__).resolve().parents[2] / "build" / "screenshots"
@@ -59,6 +60,7 @@ LOOK = """(() => {
 
 
 class Screenshots(SynchronousTestCase):
+    skip = SKIP
     timeout = 1200
 
     def setUp(self) -> None:
