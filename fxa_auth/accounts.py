@@ -119,12 +119,9 @@ class Accounts:
 
         :raises ApiError: 102, 103, 114, 120, 121, 503/201
         """
-        account, wrap_kb = await self._passwords.authenticate(email, auth_pw, "accountLogin", client)
-        sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
-        try:
-            await self._store.change(*token_steps)
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
+        async with self._passwords.authenticated(email, auth_pw, "accountLogin", client) as seen:
+            sign_in, token_steps = self._sign_in(seen.account, seen.wrap_kb, with_keys)
+            await self._store.change(*seen.steps, *token_steps)
         return sign_in
 
     async def exists(self, uid: bytes) -> bool:
@@ -148,14 +145,13 @@ class Accounts:
 
         :raises ApiError: 102, 103, 114, 120, 121, 503/201
         """
-        account, _ = await self._passwords.authenticate(email, auth_pw, "accountDestroy", client)
-        event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
-        try:
-            await self._store.change(self._store.accounts.delete(account, "password is unchanged"), event)
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
-        _log.info("event.delete", uid=account.uid.hex())
-        return account.uid
+        async with self._passwords.authenticated(email, auth_pw, "accountDestroy", client) as seen:
+            uid = seen.account.uid
+            removal = self._store.accounts.delete(seen.account, "password is unchanged")
+            event = self._store.events.deleted(uid, self._domain, time_ms(self._clock))
+            await self._store.change(*seen.steps, removal, event)
+        _log.info("event.delete", uid=uid.hex())
+        return uid
 
     async def lock(self, email: str, auth_pw: bytes, client: Client) -> None:
         """Lock an account at its owner's word; one that is locked stays so, whatever the password.
@@ -165,8 +161,9 @@ class Accounts:
         await self._customs.check(client.ip, emailaddress.normalize(email), "accountLock")
         account = await self._passwords.find_account(email)
         if account.locked_at_ms is None:
-            await self._passwords.check(account, email, auth_pw, client)
-            await self._passwords.lock(account)
+            async with self._customs.guess(client.ip, account.normalized_email, "accountLock") as guess:
+                await self._passwords.check(account, email, auth_pw, client, guess)
+                await self._passwords.lock(account)
 
     def _new_account(self, email: str, verifier: Verifier, verified: bool, client: Client) -> Account:
         now_ms = time_ms(self._clock)

@@ -15,6 +15,7 @@ from twisted.web.client import Agent, HTTPConnectionPool
 from fxa_auth.accounts import Accounts
 from fxa_auth.config import Settings
 from fxa_auth.credentials import Credentials
+from fxa_auth.customs.builtin import BuiltinCustoms
 from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.customs.remote import RemoteCustoms
 from fxa_auth.data import data_dir
@@ -85,7 +86,9 @@ class Assembly:
         self.lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self.sink = MailSink(reactor, console) if settings.development else None
         http = HTTPClient(Agent(reactor, pool=self.connections))
-        self._customs = chosen_customs(settings.customs_url, reactor, http)
+        self._customs = chosen_customs(
+            settings.customs_url, settings.limits, self.store.limits, self._random, reactor, http
+        )
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
         self._texts = Texts(settings)
         self.mail_sender = SmtpSender(reactor, mail_server(settings))
@@ -152,5 +155,7 @@ class Assembly:
         yield "mem", memory
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
-        if isinstance(customs, RemoteCustoms):
+        if isinstance(customs, BuiltinCustoms):
+            yield "customs", customs.statistics
+        elif isinstance(customs, RemoteCustoms):
             yield "customs", lambda: {"failures": customs.failures}

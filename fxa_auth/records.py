@@ -156,3 +156,51 @@ class QueuedMail:
 class EventKind(Enum):
     VERIFIED = "verified"
     DELETE = "delete"
+
+
+@dataclass(frozen=True)
+class Ban:
+    """``subject`` is a lower-cased mail address, or the key of a network (see ``customs.networks``)."""
+
+    subject: str
+    reason: str
+    banned_at_ms: int
+    expires_at_ms: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One event that the abuse policy counts under a rule: a mail that was asked for, or a password that was tried.
+
+    ``email`` is lower-cased, ``client`` is what the client is counted under (empty for mails, which count wherever they
+    are asked for), ``id`` 16 bytes.
+    """
+
+    rule: str
+    email: str
+    client: str
+    id: bytes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the abuse policy has on record about one client and one address, in ms since the epoch.
+
+    ``failures_ms`` are wrong passwords for this address from this client; ``under_way`` is how many of its
+    passwords are being checked now.
+    """
+
+    bans: tuple[Ban, ...] = ()
+    mails_ms: tuple[int, ...] = ()
+    failures_ms: tuple[int, ...] = ()
+    under_way: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All times (ms) that are on record for one rule, one address and, where that matters, one client."""
+
+    rule: str
+    email: str
+    client: str
+    times_ms: tuple[int, ...]

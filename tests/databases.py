@@ -91,8 +91,12 @@ def _statements(accounts: int) -> Iterator[Statement]:
     yield Statement("INSERT INTO sealing_keys VALUES (1, :key_id, :now_ms)", {"key_id": KEY_ID, "now_ms": NOW_MS})
     # Names that come in another order where a language has a say in it.
     for name in ("b", "B", "a", "Ä", "_", "ß", "1"):
-        lease = {"name": name, "holder": os.urandom(16)}
-        yield Statement("INSERT INTO leases VALUES (:name, :holder, 9223372036854775807)", lease)
+        params = {"name": name, "id": os.urandom(16)}
+        yield Statement("INSERT INTO leases VALUES (:name, :id, 9223372036854775807)", params)
+        yield Statement("INSERT INTO limit_addresses VALUES (:name, 0, 9223372036854775807)", params)
+        yield Statement("INSERT INTO limit_events VALUES (:name, 'net/64', :id, 'logins', 1, NULL, 2)", params)
+        yield Statement("INSERT INTO limit_events VALUES ('', :name, :id, 'mails', 1, 2, 3)", params)
+        yield Statement("INSERT INTO bans VALUES (:name, 'ñandú 😀', 1, 9223372036854775807)", params)
     for number in range(accounts):
         is_locked = {"locked_at_ms": NOW_MS, "unlock_code": os.urandom(16)} if number % 2 else {}
         language = None if number % 3 else "de, ñandú;q=0.5 😀"

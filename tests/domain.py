@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import reactor
@@ -22,6 +24,7 @@ from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
+from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
@@ -54,15 +57,30 @@ class ObedientCustoms:
         if self.refusal is not None:
             raise self.refusal
 
-    async def failed_login(self, ip: str, email: str) -> bool:
-        self.calls.append(("failed_login", ip, email))
-        return self.lockout
+    @asynccontextmanager
+    async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[ObedientGuess]:
+        """Leave is always given; a password that turns out wrong is remembered as ``failed_login``."""
+        yield ObedientGuess(self, ip, email)
 
     async def password_reset(self, email: str) -> None:
         self.calls.append(("password_reset", email))
 
     async def unlocked(self, email: str) -> None:
         self.calls.append(("unlocked", email))
+
+
+@dataclass(frozen=True)
+class ObedientGuess:
+    """Leave to try a password that ``customs`` has given."""
+
+    customs: ObedientCustoms
+    ip: str
+    email: str
+    if_right: Sequence[Statement] = ()
+
+    async def wrong(self) -> bool:
+        self.customs.calls.append(("failed_login", self.ip, self.email))
+        return self.customs.lockout
 
 
 class ObedientStretcher:
@@ -108,7 +126,7 @@ class DomainTestCase(TestCase):
         seal = Seal()
         seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
-        self.customs, self.stretcher = ObedientCustoms(), ObedientStretcher()
+        self.customs, self.stretcher = self.make_customs(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()
         self.mails_announced = 0
         self.passwords = self.make_passwords(self.verifier_version)
@@ -121,6 +139,9 @@ class DomainTestCase(TestCase):
         )
         self.sessions = Sessions(self.store)
         self.signing = Signing(self.store, self.clock, DOMAIN)
+
+    def make_customs(self) -> Any:
+        return ObedientCustoms()
 
     async def make_database(self) -> Any:
         """A new database, started, and stopped at the test's end."""

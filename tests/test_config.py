@@ -78,6 +78,7 @@ class DefaultsTests(SynchronousTestCase):
     def test_dev_and_test_have_the_defaults_of_development(self) -> None:
         expected = {
             "trustProxies": "loopback",
+            "customsUrl": "none",
             "trustedJKUs": ("http://127.0.0.1:8080/.well-known/public-keys",),
             "smtp.port": 9999,
             "smtp.resendBlackoutPeriod": 0,
@@ -254,6 +255,11 @@ class ValueTests(Complaining):
         ("keyPath", ("", "a\0b", "a\ud800", 1)),
         ("certPath", ("", "a\nb", [])),
         ("customsUrl", ("", "None", "127.0.0.1:7000", "http://a?b", None, False)),
+        *((f"limits.{rule}.max", (-1, 2**31, "3", 2.5, True, None)) for rule in ("mails", "logins", "lockout")),
+        *((f"limits.{rule}.window", (0, -1, 10**13, "1", None)) for rule in ("mails", "logins", "lockout")),
+        *((f"limits.{rule}.reportOnly", ("true", 1, None)) for rule in ("mails", "logins", "lockout", "bans")),
+        ("limits.logins.wait", (-1, 10**13, "1", None)),
+        ("limits.bans.length", (0, -1, 10**13, "1d", None)),
         ("contentServer.url", ("", "content.example", "http://a?b=c", None)),
         ("secretKeyFile", ("", "a\0b", None, 1)),
         ("publicKeyFile", ("", "a\0b", None, 1)),
@@ -349,6 +355,9 @@ class ValueTests(Complaining):
         ("trustProxies", "loopback", "loopback"),
         ("trustProxies", ["10.0.0.0/8", "192.0.2.7", "::1/128"], ("10.0.0.0/8", "192.0.2.7/32", "::1/128")),
         ("customsUrl", "none", "none"),
+        ("customsUrl", "builtin", "builtin"),
+        ("limits.logins.wait", 0, 0),
+        ("limits.mails.max", 0, 0),
         ("trustedJKUs", ["https://A.example/Keys/?a=b"], ("https://A.example/Keys/?a=b",)),
         ("database.url", "sqlite:///:memory:", "sqlite:///:memory:"),
         *(
@@ -411,9 +420,6 @@ class ValueTests(Complaining):
             self.complaint({"listen": {"port": 70000}}),
             "listen.port = 70000 (a.toml): must be a port number, 0 to 65535",
         )
-
-    def test_the_builtin_policy_is_refused_as_not_built(self) -> None:
-        self.assertIn("builtin policy is not built yet", self.complaint({"customsUrl": "builtin"}))
 
     def test_https_demands_a_key_and_a_certificate(self) -> None:
         complaints = self.complaints({"useHttps": True})
@@ -728,6 +734,21 @@ class DoubtTests(SynchronousTestCase):
             "http://[fd00::1]",
         ):
             self.assertEqual(self.doubts(url), [])
+
+    def test_a_proxy_that_nobody_trusts_is_doubtful_in_production(self) -> None:
+        content_server = {"url": "https://www.example.com"}
+        tls = {"useHttps": True, "keyPath": "k", "certPath": "c"}
+        for values, profile, is_doubtful in (
+            ({"publicUrl": "https://a.example"}, "prod", True),
+            ({"publicUrl": "HTTPS://a.example", "trustProxies": 0}, "stage", True),
+            ({"publicUrl": "https://a.example", "trustProxies": []}, "dev", False),
+            ({"publicUrl": "https://a.example", "trustProxies": 1}, "prod", False),
+            ({"publicUrl": "https://a.example", "trustProxies": ["10.0.0.0/8"]}, "prod", False),
+            ({"publicUrl": "https://a.example", **tls}, "prod", False),
+            ({"publicUrl": "http://a.example"}, "prod", False),
+        ):
+            found = doubts(load([Layer("a.toml", {"contentServer": content_server, **values})], {}, profile))
+            self.assertEqual([doubt.partition(" ")[0] for doubt in found], ["trustProxies"] * is_doubtful, values)
 
 
 class ReaderTests(SynchronousTestCase):

@@ -30,6 +30,26 @@ verifierVersion = 1
 lockoutEnabled = false
 reportedVersion = "1.36.0"
 
+[limits.mails]
+max = 4
+window = 1000
+reportOnly = true
+
+[limits.logins]
+max = 5
+window = 2000
+reportOnly = true
+wait = 3000
+
+[limits.lockout]
+max = 6
+window = 4000
+reportOnly = true
+
+[limits.bans]
+length = 5000
+reportOnly = true
+
 [log]
 level = "debug"
 

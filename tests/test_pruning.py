@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from fxa_auth import pruning
 from fxa_auth.periodic import JITTER
 from fxa_auth.pruning import INVITES_KEPT_MS, LEASE_MS, PAUSE_S, Pruning
-from fxa_auth.records import TokenKind
+from fxa_auth.records import Ban, Counted, TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
 from fxa_auth.tokens import Lifetimes
@@ -128,6 +128,18 @@ class PruningContract(DatabaseContract):
             await self.give(kind, age_ms)
         await self.finished(self.pruning.prune())
         self.assertEqual(await self.ages_ms(), sorted((kind.value, age_ms) for kind, age_ms in lives))
+
+    async def test_what_the_abuse_policy_no_longer_needs_is_removed_and_nothing_else(self) -> None:
+        for number in range(2 * BATCH + 1):
+            for ends_ms in (-number, (number + 1) * 60_000):
+                email, expires_at_ms = f"{ends_ms}@example.com", NOW_MS + ends_ms
+                event = Counted("logins", email, "192.0.2.1", os.urandom(16))
+                await self.store.limits.settle(event, 0, since_ms=0, most=1, expires_at_ms=expires_at_ms)
+                await self.store.bans.add(Ban(email, "", 0, expires_at_ms))
+        await self.finished(self.pruning.prune())
+        for table in ("limit_events", "limit_addresses", "bans"):
+            left = sorted(row["expires_at_ms"] - NOW_MS for row in await self.rows(table))
+            self.assertEqual(left, [(number + 1) * 60_000 for number in range(2 * BATCH + 1)], table)
 
     async def test_an_invite_goes_thirty_days_after_its_end(self) -> None:
         invites, end_ms = self.store.invites, NOW_MS - INVITES_KEPT_MS

@@ -171,7 +171,8 @@ class CopyTests(Transfers):
 
     def test_a_target_with_the_schema_alone_will_do(self) -> None:
         on_server, in_file = self.postgres(), make_sqlite(self.folder / "empty.sqlite", 0)
-        write(self.folder / "empty.sqlite", *(Statement(f"DELETE FROM {t}", {}) for t in ("sealing_keys", "leases")))
+        emptying = [Statement(f"DELETE FROM {table.name}", {}) for table in reversed(bulk.tables())]
+        write(self.folder / "empty.sqlite", *emptying)
         with filling_postgres(on_server.url) as made:
             made.upgrade(NOW_MS)
             made.commit()

@@ -7,9 +7,9 @@ ever printed: no code, no key, no id of a token.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from treq.client import HTTPClient
@@ -23,6 +23,7 @@ from fxa_auth.commands.running import (
     complain,
     run_on_storage,
     say,
+    shown_time,
     text,
 )
 from fxa_auth.config import Settings
@@ -104,9 +105,10 @@ def _run(options: argparse.Namespace) -> int:
     act: Callable[[Administration, Account], Awaitable[list[str]]] = options.act
 
     async def work(reactor: Any, settings: Settings, storage: Storage) -> None:
+        http = HTTPClient(Agent(reactor))
         administration = Administration(
             storage.store,
-            chosen_customs(settings.customs_url, reactor, HTTPClient(Agent(reactor))),
+            chosen_customs(settings.customs_url, settings.limits, storage.store.limits, os.urandom, reactor, http),
             Lifetimes(settings.token_lifetimes.by_kind),
             reactor,
             parse_public_url(settings.public_url).domain,
@@ -129,10 +131,10 @@ async def _show(administration: Administration, account: Account) -> list[str]:
         "uid": account.uid.hex(),
         "address": account.email,
         "verified": "yes" if account.email_verified else "no",
-        "created": _time(account.created_at_ms),
-        "password set": f"{_time(account.verifier_set_at_ms)}, verifier version {account.verifier.version}",
+        "created": shown_time(account.created_at_ms),
+        "password set": f"{shown_time(account.verifier_set_at_ms)}, verifier version {account.verifier.version}",
         "locale": account.locale or "unknown",
-        "locked": "no" if account.locked_at_ms is None else f"since {_time(account.locked_at_ms)}",
+        "locked": "no" if account.locked_at_ms is None else f"since {shown_time(account.locked_at_ms)}",
         "sessions": _counted(sessions),
         "waiting tokens": ", ".join(sorted(waiting)) or "none",
         "queued mails": _counted(belongings.mails),
@@ -166,8 +168,4 @@ def _named(account: Account) -> str:
 
 
 def _counted(tally: Tally | None) -> str:
-    return "none" if tally is None else f"{tally.count} (oldest {_time(tally.oldest_at_ms)})"
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+    return "none" if tally is None else f"{tally.count} (oldest {shown_time(tally.oldest_at_ms)})"

@@ -12,13 +12,20 @@ import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fxa_auth import emailaddress
 from fxa_auth.commands.durations import duration_ms
-from fxa_auth.commands.running import CommandFailed, add_settings_options, complain, run_on_storage, say, text
+from fxa_auth.commands.running import (
+    CommandFailed,
+    add_settings_options,
+    complain,
+    run_on_storage,
+    say,
+    shown_time,
+    text,
+)
 from fxa_auth.config import Loaded, Settings
 from fxa_auth.invitations import Invitations
 from fxa_auth.records import Invite
@@ -135,8 +142,7 @@ async def _revoke(invitations: Invitations, settings: Settings, options: argpars
 def _until(invite: Invite) -> str:
     if invite.expires_at_ms is None:
         return "for ever"
-    end = datetime.fromtimestamp(invite.expires_at_ms // 1000, UTC)
-    return f"until {end.isoformat().replace('+00:00', 'Z')}"
+    return f"until {shown_time(invite.expires_at_ms)}"
 
 
 def create_line(loaded: Loaded, config_files: Sequence[str]) -> str:

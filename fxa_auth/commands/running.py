@@ -10,6 +10,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -123,6 +124,11 @@ def say(line: str, stream: TextIO | None = None) -> None:
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in line)
     encoding = stream.encoding or "utf-8"
     print(shown.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def shown_time(ms: int) -> str:
+    """A time (ms since the epoch) in UTC, to the second."""
+    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
 
 
 def complain(line: str) -> None:

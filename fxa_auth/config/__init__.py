@@ -6,7 +6,7 @@ What is allowed, but hardly meant, is told by ``doubts``.
 from fxa_auth.config.doubts import doubts
 from fxa_auth.config.kinds import literal, masked_url
 from fxa_auth.config.loading import ConfigError, Layer, Loaded, load
-from fxa_auth.config.tree import DECLARED, Database, Declared, Profile, Settings, SettingsGroup, Smtp
+from fxa_auth.config.tree import DECLARED, Database, Declared, Limits, Profile, Settings, SettingsGroup, Smtp
 
 __all__ = [
     "DECLARED",
@@ -14,6 +14,7 @@ __all__ = [
     "Database",
     "Declared",
     "Layer",
+    "Limits",
     "Loaded",
     "Profile",
     "Settings",

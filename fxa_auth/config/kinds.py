@@ -128,9 +128,7 @@ def _base_url(url: str) -> str:
 
 
 def _customs_url(url: str) -> str:
-    if url == "builtin":
-        raise Refused('the builtin policy is not built yet: use "none" or the http(s) URL of a customs server')
-    return url if url == "none" else _base_url(url)
+    return url if url in ("none", "builtin") else _base_url(url)
 
 
 def _jku_list(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -258,7 +256,7 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
-CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
+CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,

@@ -19,7 +19,7 @@ from fxa_auth.config.kinds import Refused, literal
 from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE, Declared, Settings
 
 _BY_NAME = {declared.name: declared for declared in DECLARED}
-_TABLES = {name.rpartition(".")[0] for name in _BY_NAME if "." in name}
+_TABLES = {name[: dot.start()] for name in _BY_NAME for dot in re.finditer(r"\.", name)}
 _NOT_BUILT = ("bounces", "basket", "snsTopicArn")
 _BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 

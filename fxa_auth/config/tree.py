@@ -255,6 +255,65 @@ class Hawk(SettingsGroup, frozen=True):
     ] = "compat"
 
 
+_REPORT_ONLY = "Whether this rule only has logged what it would have blocked."
+
+
+class MailLimit(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting(
+            "Mails to one address that may be asked for within the window; one more, and none is sent for that long."
+        ),
+    ] = 3
+    window: Annotated[Interval, Setting("The window for mails, in ms.")] = 900_000
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+
+
+class LoginLimit(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting(
+            "Wrong passwords for one address from one client within the window; one more, and the client may try no "
+            "password for that address for that long."
+        ),
+    ] = 2
+    window: Annotated[Interval, Setting("The window for wrong passwords from one client, in ms.")] = 900_000
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+    wait: Annotated[
+        Pause,
+        Setting(
+            "How long in ms a password waits at most for those that the same client is just trying; then it is refused."
+        ),
+    ] = 15_000
+
+
+class Lockout(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting("Wrong passwords for one address from anywhere within the window; one more calls for a lockout."),
+    ] = 20
+    window: Annotated[Interval, Setting("The window for wrong passwords from anywhere, in ms.")] = 10_800_000
+    report_only: Annotated[
+        bool, Setting("Whether this rule only has logged that it would have had an account locked.")
+    ] = False
+
+
+class Bans(SettingsGroup, frozen=True):
+    length: Annotated[Interval, Setting("How long in ms a ban lasts for which the operator names no time.")] = (
+        86_400_000
+    )
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+
+
+class Limits(SettingsGroup, frozen=True):
+    """The rules of the builtin abuse policy."""
+
+    mails: MailLimit = msgspec.field(default_factory=MailLimit)
+    logins: LoginLimit = msgspec.field(default_factory=LoginLimit)
+    lockout: Lockout = msgspec.field(default_factory=Lockout)
+    bans: Bans = msgspec.field(default_factory=Bans)
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -281,8 +340,14 @@ class Settings(SettingsGroup, frozen=True):
     key_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS private key.")] = None
     cert_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS certificate and its chain.")] = None
     customs_url: Annotated[
-        CustomsUrl, Setting("The customs server that guards against abuse; none asks nobody.", env="CUSTOMS_SERVER_URL")
-    ] = "none"
+        CustomsUrl,
+        Setting(
+            "Who guards against abuse: the builtin policy (see limits), the customs server at a URL, or none.",
+            env="CUSTOMS_SERVER_URL",
+            dev="none",
+        ),
+    ] = "builtin"
+    limits: Limits = msgspec.field(default_factory=Limits)
     content_server: ContentServer = msgspec.field(default_factory=ContentServer)
     secret_key_file: Annotated[FilePath, Setting("The private key that signs certificates; made on first start.")] = (
         "var/secret-key.json"

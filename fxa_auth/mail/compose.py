@@ -25,8 +25,13 @@ from fxa_auth.records import Letter, MailKind
 MAX_LINE = 998
 """Octets in a line of a message, its CRLF not counted (RFC 5322, 2.1.1)."""
 
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, separators of lines and paragraphs, and what governs the direction of writing (UAX 9)."""
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters, and separators of lines and paragraphs."""
+
+_STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What governs the direction of writing (UAX 9), also of what stands beside it."""
+
+_NOBODY = "undisclosed-recipients:;"
 
 _BOUNDARY = b"=_fxa-auth"
 """Cannot occur in a part: in quoted-printable an equals sign is followed by two digits or the end of the line."""
@@ -92,7 +97,11 @@ class Composer:
         self._wordings = wordings
 
     def compose(self, letter: Letter) -> Message:
-        """The message for a letter, dated now. ``ValueError``: the letter lacks what its kind needs."""
+        """The message for a letter, dated now.
+
+        An address that no header field may have stands in the envelope only. ``ValueError``: the letter lacks what its
+        kind needs, or its service is none.
+        """
         language = self._languages.choose(letter.accept_language)
         link = self._link(letter)
         recipient = mailbox(letter.to)
@@ -118,7 +127,7 @@ class Composer:
     def _fields(self, letter: Letter, language: Language, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
         yield "From", self._from
-        yield "To", recipient
+        yield "To", recipient if _is_fit_for_a_field(recipient) else _NOBODY
         yield "Subject", self._wordings.subject(letter.kind, language)
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
         yield "Message-ID", f"<{self._random_bytes(16).hex()}@{self._domain}>"
@@ -145,17 +154,20 @@ def _multipart(text: str, html: str) -> bytes:
     return head + b"".join(parts) + b"--%s--\r\n" % _BOUNDARY
 
 
+def _is_fit_for_a_field(recipient: str) -> bool:
+    """Whether an address can stand in a header field as it is, which it must (RFC 2047, 5)."""
+    has_bad_character = _BREAKING.search(recipient) or _STEERING.search(recipient)
+    return not has_bad_character and len(f"To: {recipient}".encode()) <= MAX_LINE
+
+
 def _field_value(name: str, value: str) -> str:
     """The value as it stands behind ``name: ``: plain in one line if it may and fits, else folded as RFC 2047 words.
 
-    ``ValueError``: a character which could end the field and begin another, or turn around what stands beside it; or
-    an address too long for a line, as addresses must never stand in such words (RFC 2047, 5).
+    ``ValueError``: a character which could end the field and begin another.
     """
-    if _STEERING.search(value):
+    if _BREAKING.search(value):
         raise ValueError(f"control character in the header field {name}")
-    fits = len(f"{name}: {value}".encode()) <= MAX_LINE
-    if name == "To" and not fits:
-        raise ValueError("address too long for a header field")
-    if fits and (name == "To" or value.isascii()):
+    is_plain = value.isascii() and len(f"{name}: {value}") <= MAX_LINE
+    if is_plain or name == "To":
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")

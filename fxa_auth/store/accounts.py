@@ -103,13 +103,18 @@ class AccountTable:
         return Statement(sql, {"uid": uid}, demand)
 
     def lock(self, uid: bytes, now_ms: int, unlock_code: bytes) -> Statement:
-        """Lock an account that is not locked yet, with the code (16 bytes) that opens it again."""
+        """Lock an account that is not locked yet, with the code (16 bytes) that opens it again; returns its row."""
         sql = (
             "UPDATE accounts SET locked_at_ms = :now_ms, unlock_code = :unlock_code"
-            " WHERE uid = :uid AND locked_at_ms IS NULL"
+            " WHERE uid = :uid AND locked_at_ms IS NULL RETURNING uid"
         )
         sealed = self._close(unlock_code, "unlock_code", uid)
         return Statement(sql, {"uid": uid, "now_ms": now_ms, "unlock_code": sealed})
+
+    def require_unlocked(self, uid: bytes, demand: str) -> Statement:
+        """See that the account is not locked; one that has gone is not."""
+        is_locked = "EXISTS (SELECT 1 FROM accounts WHERE uid = :uid AND locked_at_ms IS NOT NULL)"
+        return Statement(f"SELECT 1 AS found WHERE NOT {is_locked}", {"uid": uid}, demand)
 
     def unlock(self, uid: bytes) -> Statement:
         return Statement("UPDATE accounts SET locked_at_ms = NULL, unlock_code = NULL WHERE uid = :uid", {"uid": uid})

@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.acceptance import (
     test_crash,
+    test_limits,
     test_mail,
     test_pyfxa,
     test_races,
@@ -21,6 +22,7 @@ from tests.acceptance.daemon import Daemon
 
 MODULES = (
     test_crash,
+    test_limits,
     test_mail,
     test_pyfxa,
     test_races,

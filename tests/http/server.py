@@ -9,7 +9,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -47,6 +48,7 @@ from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
+from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
@@ -92,15 +94,29 @@ class ObedientCustoms:
         if action in self.refused:
             raise errors.too_many_requests(self.refused[action])
 
-    async def failed_login(self, ip: str, email: str) -> bool:
-        self.marks.append(("failed login", email, ip))
-        return self.locks_out
+    @asynccontextmanager
+    async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[ObedientGuess]:
+        yield ObedientGuess(self, ip, email)
 
     async def password_reset(self, email: str) -> None:
         self.marks.append(("password reset", email))
 
     async def unlocked(self, email: str) -> None:
         self.marks.append(("unlocked", email))
+
+
+@dataclass(frozen=True)
+class ObedientGuess:
+    """Leave to try a password; that it was wrong is a mark of its own."""
+
+    customs: ObedientCustoms
+    ip: str
+    email: str
+    if_right: Sequence[Statement] = ()
+
+    async def wrong(self) -> bool:
+        self.customs.marks.append(("failed login", self.email, self.ip))
+        return self.customs.locks_out
 
 
 class NobodyVouches:

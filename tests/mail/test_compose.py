@@ -169,16 +169,18 @@ class HeaderTests(SynchronousTestCase):
         for address, is_ascii in (("bob@exämple.com", True), ("é@example.com", False)):
             self.assertIs(composer().compose(letter(to=address)).content.isascii(), is_ascii)
 
-    def test_an_address_with_a_character_that_steers_is_refused(self) -> None:
+    def test_an_address_with_a_character_that_steers_stands_in_the_envelope_only(self) -> None:
         for char in STEERING:
-            with self.assertRaises(ValueError):
-                composer().compose(letter(to=f"a{char}Bcc:eve@example.com"))
+            message = composer().compose(letter(to=f"a{char}Bcc:eve@example.com"))
+            self.assertEqual(message.recipient, f"a{char}Bcc:eve@example.com")
+            self.assertEqual(parsed(message)["To"], "undisclosed-recipients:;")
+            self.assertNotIn(b"eve", message.content)
 
-    def test_an_address_too_long_for_a_line_is_refused(self) -> None:
+    def test_an_address_too_long_for_a_line_stands_in_the_envelope_only(self) -> None:
         message = composer().compose(letter(to="é" * 244 + "@example.com"))
         self.assertIn("\r\nTo: éé", message.content.decode())
-        with self.assertRaises(ValueError):
-            composer().compose(letter(to="\U0001f600" * 250 + "@example.com"))
+        longer = composer().compose(letter(to="\U0001f600" * 250 + "@example.com"))
+        self.assertEqual(parsed(longer)["To"], "undisclosed-recipients:;")
 
     def test_a_subject_outside_ascii_arrives(self) -> None:
         russian = dataclasses.replace(letter(), accept_language="ru")
