@@ -1,12 +1,13 @@
-"""Removing expired tokens, again and again, in the background.
+"""Removing expired tokens and old dead letters, again and again, in the background.
 
 Each batch is one short transaction, so that requests get their turn between two of them. Ahead of it a lease is
-claimed: of several daemons on one database one prunes at a time. What a token is good for is no matter here.
+claimed: of several daemons on one database one prunes at a time. What a row is good for is no matter here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
@@ -16,14 +17,14 @@ from fxa_auth.clock import time_ms
 from fxa_auth.periodic import Periodic
 from fxa_auth.records import TokenKind
 from fxa_auth.store import Store
-from fxa_auth.store.database import DatabaseUnavailable, DemandFailed
+from fxa_auth.store.database import DatabaseUnavailable, DemandFailed, Statement
 from fxa_auth.tokens import Lifetimes
 
 _log = Logger()
 
 BATCH = 100
 MOST_SKIPPED = 20
-"""Tokens of a kind that one turn tries in vain, because somebody else holds them, before it leaves the rest."""
+"""Rows of a kind that one turn tries in vain, because somebody else holds them, before it leaves the rest."""
 
 PAUSE_S = 0.1
 """Between two batches, so that other processes that wait to write to the same SQLite file come to it."""
@@ -35,19 +36,24 @@ _LEASE = "prune"
 
 
 class Pruning:
-    """Removes expired tokens about every ``interval_s`` seconds, between ``start`` and ``stop``."""
+    """Removes what is out of date about every ``interval_s`` seconds, between ``start`` and ``stop``.
+
+    That is tokens whose lifetime is over, and dead letters that are older than ``dead_letter_age_ms``.
+    """
 
     def __init__(
         self,
         clock: IReactorTime,
         store: Store,
         lifetimes: Lifetimes,
+        dead_letter_age_ms: int,
         interval_s: float,
         random: Callable[[int], bytes],
     ) -> None:
         self._clock = clock
         self._store = store
         self._lifetimes = lifetimes
+        self._dead_letter_age_ms = dead_letter_age_ms
         self._holder = random(16)
         self._turns = Periodic(clock, interval_s, "prune", self.prune, random)
         self._stopping = False
@@ -61,25 +67,27 @@ class Pruning:
         await self._turns.stop()
 
     async def prune(self) -> None:
-        """Remove all tokens that have expired by now, unless another daemon is at it.
+        """Remove all that is out of date by now, unless another daemon is at it.
 
         :raises DatabaseUnavailable: the rest is left for the next time
         """
         removed = 0
         try:
             for kind in self._lifetimes.by_kind:
-                removed += await self._prune_kind(kind)
+                removed += await self._prune_rows(kind.value, partial(self._expired_tokens, kind))
+            removed += await self._prune_rows("deadLetter", self._old_dead_letters)
         except DemandFailed:
             _log.debug("prune.done_elsewhere", removed=removed)
             return
         await self._store.change(self._store.leases.release(_LEASE, self._holder))
         _log.debug("prune.done", removed=removed)
 
-    async def _prune_kind(self, kind: TokenKind) -> int:
-        """Remove the tokens of one kind, the oldest first; the answer is how many.
+    async def _prune_rows(self, kind: str, out_of_date: Callable[[int, int], Statement]) -> int:
+        """Remove the rows of one kind, the oldest first; the answer is how many.
 
-        A batch that fails is gone through one token at a time, so that the one that somebody holds is passed over, and
-        the others are not held while it is waited for.
+        ``out_of_date`` gives the step that removes up to so many rows, but for so many that are skipped. A batch that
+        fails is gone through one row at a time, so that the one that somebody holds is passed over, and the others are
+        not held while it is waited for.
         """
         removed = skipped = singles = 0
         while not self._stopping:
@@ -87,7 +95,7 @@ class Pruning:
             singles = max(0, singles - 1)
             await self._claim_lease()
             try:
-                rows = await self._remove(kind, limit, skipped)
+                [rows] = await self._store.change(out_of_date(limit, skipped))
             except DatabaseUnavailable:
                 if skipped == MOST_SKIPPED:
                     raise
@@ -95,10 +103,10 @@ class Pruning:
                     singles = BATCH
                 else:
                     skipped += 1
-                    _log.warn("prune.token_skipped", kind=kind.value)
+                    _log.warn("prune.row_skipped", kind=kind)
                 continue
-            removed += rows
-            if rows < limit:
+            removed += len(rows)
+            if len(rows) < limit:
                 break
             await deferLater(self._clock, PAUSE_S)
         return removed
@@ -113,7 +121,10 @@ class Pruning:
             self._store.leases.claim(_LEASE, self._holder, now_ms, now_ms + LEASE_MS, "nobody else prunes")
         )
 
-    async def _remove(self, kind: TokenKind, limit: int, skipped: int) -> int:
+    def _expired_tokens(self, kind: TokenKind, limit: int, skipped: int) -> Statement:
         expired_before_ms = self._lifetimes.expired_before_ms(kind, time_ms(self._clock))
-        [rows] = await self._store.change(self._store.tokens.prune(kind, expired_before_ms, limit, skipped))
-        return len(rows)
+        return self._store.tokens.prune(kind, expired_before_ms, limit, skipped)
+
+    def _old_dead_letters(self, limit: int, skipped: int) -> Statement:
+        dead_before_ms = time_ms(self._clock) - self._dead_letter_age_ms
+        return self._store.mails.prune_dead(dead_before_ms, limit, skipped)

@@ -17,7 +17,7 @@ from fxa_auth.accounts import Accounts, SignIn
 from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
-from fxa_auth.records import Account, Client, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.records import Account, Client, LinkOptions, MailKind, StoredMail, Token, TokenKind
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
@@ -94,7 +94,7 @@ class ObedientPreVerification:
 
 
 class DomainTestCase(TestCase):
-    """All domain objects on one empty store. ``mails_announced`` counts the calls that wake the outbox."""
+    """All domain objects on one empty store. ``announced`` are the mails that the outbox was told of."""
 
     verifier_version = 1
     lockout_enabled = True
@@ -111,7 +111,7 @@ class DomainTestCase(TestCase):
         self.store = Store(self.database, seal)
         self.customs, self.stretcher = ObedientCustoms(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()
-        self.mails_announced = 0
+        self.announced: list[tuple[MailKind, bytes]] = []
         self.passwords = self.make_passwords(self.verifier_version)
         self.accounts = Accounts(
             self.store,
@@ -137,8 +137,8 @@ class DomainTestCase(TestCase):
             self.store, self.customs, self.stretcher, os.urandom, self.clock, version, self.lockout_enabled
         )
 
-    def announce(self) -> None:
-        self.mails_announced += 1
+    def announce(self, kind: MailKind, uid: bytes) -> None:
+        self.announced.append((kind, uid))
 
     # What tests do.
 
@@ -210,8 +210,8 @@ class DomainTestCase(TestCase):
         """The kinds of all events recorded."""
         return sorted(row["kind"] for row in await self.rows("events"))
 
-    async def mails(self) -> list[QueuedMail]:
-        return await self.store.mails.due(self.now_ms, 1000)
+    async def mails(self) -> list[StoredMail]:
+        return list(await self.store.mails.page(None, 1000))
 
     async def assertRefused(self, errno: int, call: Coroutine[Any, Any, Any]) -> ApiError:
         error: ApiError = await self.assertFailure(Deferred.fromCoroutine(call), ApiError)

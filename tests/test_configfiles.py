@@ -56,6 +56,10 @@ sender = "Accounts <accounts@example.com>"
 redirectDomain = "example.com"
 resendBlackoutPeriod = 1
 retryDelay = 2
+maxRetryDelay = 3
+maxAge = 4
+deadLetterAge = 5
+maxConnections = 6
 timeout = 3
 
 [smtp.api]

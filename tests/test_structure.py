@@ -19,7 +19,7 @@ TABLE = (
     ("0 Twisted at hand", "clock log data files shield outgoing periodic statistics"),
     ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
     ("2 passwords", "passwords"),
-    ("2 domain", "accounts sessions verification signing credentials administration pruning"),
+    ("2 domain", "accounts sessions verification signing credentials administration pruning letters"),
     ("3 http", "http"),
     ("4 wiring", "storage transfer assembly service tap cli configfiles commands demo"),
 )

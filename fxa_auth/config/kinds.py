@@ -185,6 +185,7 @@ Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LO
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
 Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
 PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
+Connections = Annotated[int, Kind("a whole number, 1 to 100", _within(1, 100))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]

@@ -70,8 +70,8 @@ class SmtpSender:
         endpoint: IStreamClientEndpoint = HostnameEndpoint(reactor, host, port, timeout=timeout_s)
         self._endpoint = wrapClientTLS(optionsForClientTLS(host), endpoint) if secure else endpoint
 
-    async def send(self, message: Message) -> None:
-        """Return when the server has taken the message over and the connection is closed.
+    async def send(self, message: Message) -> str:
+        """The server's answer, code and text, when it has taken the message over and the connection is closed.
 
         Raises ``MailNotSent``, also when cancelled; for an address that is not ASCII it does so with code 553 and
         without asking the server: SMTPUTF8 (RFC 6531) is not spoken here. For a recipient that is for good; a sender
@@ -99,6 +99,7 @@ class SmtpSender:
                 deadline.cancel()
         if dialogue.error is not None:
             raise dialogue.error
+        return dialogue.answer
 
 
 class _Dialogue(smtp.ESMTPClient):
@@ -120,6 +121,7 @@ class _Dialogue(smtp.ESMTPClient):
                 self.registerAuthenticator(mechanism(user))
         self.closed: Deferred[None] = Deferred(lambda closed: self.break_off("cancelled"))
         self.error: MailNotSent | None = None
+        self.answer = ""
         self._message = message
         self._authenticating = False
         self._message_begun = False
@@ -186,6 +188,7 @@ class _Dialogue(smtp.ESMTPClient):
 
     def _message_accepted(self, code: int, resp: bytes) -> None:
         self._accepted = True
+        self.answer = f"{code} {_readable(resp)}"
         self._disconnectFromServer()
 
     def _say(self, line: bytes, expected: list[int], then: Callable[[int, bytes], None]) -> None:
