@@ -44,7 +44,7 @@ def running_daemon(
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         file = Path(folder, "settings.toml")
-        file.write_text(f"verifierVersion = {verifier_version}\n{settings}")
+        file.write_text(f'verifierVersion = {verifier_version}\n{settings}\n[registration]\nmode = ["open"]\n')
         environ = {
             **os.environ,
             "NODE_ENV": "prod",

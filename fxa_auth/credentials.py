@@ -69,17 +69,15 @@ class Credentials:
 
     async def start_change(self, email: str, old_auth_pw: bytes, client: Client) -> PasswordChange:
         """:raises ApiError: 102, 103, 114, 120, 121, 503/201"""
-        account, wrap_kb = await self._passwords.authenticate(email, old_auth_pw, "passwordChange", client)
-        key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
-        bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, wrap_kb)
-        now_ms, add = time_ms(self._clock), self._store.tokens.add
-        try:
+        async with self._passwords.authenticated(email, old_auth_pw, "passwordChange", client) as seen:
+            account, now_ms, add = seen.account, time_ms(self._clock), self._store.tokens.add
+            key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
+            bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, seen.wrap_kb)
             await self._store.change(
+                *seen.steps,
                 add(key_fetch, account, now_ms, "password is unchanged", bundle),
                 add(change, account, now_ms, "password is unchanged"),
             )
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
         return PasswordChange(account.uid, key_fetch, change, account.email_verified)
 
     async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes, client: Client) -> None:

@@ -141,6 +141,11 @@ def service_unavailable() -> ApiError:
     return ApiError(503, 201, "Service unavailable", {"retryAfter": RETRY_AFTER_S}, {"Retry-After": str(RETRY_AFTER_S)})
 
 
+def registration_refused(reasons: Sequence[str]) -> ApiError:
+    """``reasons`` are the rules that were asked, each with what it says: ``invite (the code is unknown)``."""
+    return unspecified(403, f"Registration refused: {', '.join(reasons)}")
+
+
 def unspecified(status: int, message: str) -> ApiError:
     """For what the protocol gives no number of its own: 404, 415, a bug (500)."""
     return ApiError(status, 999, message)

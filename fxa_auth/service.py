@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import errno
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,8 +27,10 @@ from twisted.python.failure import Failure
 
 from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
-from fxa_auth.config import Loaded
+from fxa_auth.commands.invite import create_line, needed_environment
+from fxa_auth.config import Loaded, doubts
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
+from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
 
 _log = Logger()
@@ -57,6 +60,8 @@ class AuthService(Service):
 
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
+
+    :raises CannotStart: a text that readers get to see, or who may vouch for the mail server, cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -69,7 +74,11 @@ class AuthService(Service):
         self._starting: Deferred[None] | None = None
         self._started: list[Background] = []
         self._pause: Deferred[None] | None = None
-        self._parts = Assembly(loaded.settings, reactor, console)
+        self._config_files = [str(Path(name).absolute()) for name in loaded.files]  # twistd may leave this folder
+        try:
+            self._parts = Assembly(loaded.settings, reactor, console)
+        except (UnusableTexts, TlsFileError) as error:
+            raise CannotStart(loaded.complaint(error.setting, error)) from error
 
     # Up.
 
@@ -113,6 +122,8 @@ class AuthService(Service):
 
     def _begin(self) -> None:
         self._announce()
+        for doubt in doubts(self._loaded):
+            _log.warn("settings.doubtful", reason=doubt)
         self._starting = Deferred.fromCoroutine(self._open())
         self._starting.addErrback(self._give_up)
 
@@ -125,6 +136,7 @@ class AuthService(Service):
             part.start()
             self._started.append(part)
         _log.info("server.ready", database=self._settings.database.shown_url, publicUrl=self._settings.public_url)
+        self._announce_registration()
 
     async def _open_storage(self) -> None:
         """Open the store; a server that does not answer is waited for, with growing pauses."""
@@ -189,6 +201,24 @@ class AuthService(Service):
         ):
             print(line, file=self._console, flush=True)
 
+    def _announce_registration(self) -> None:
+        """Where nobody, or not everybody, can make an account: tell the operator how to let somebody in."""
+        mode = self._settings.registration.mode
+        if not {"closed", "invite"} & set(mode):
+            return
+        how = {
+            "run": create_line(self._loaded, self._config_files),
+            "user": _user_name(os.geteuid()),
+            "environment": needed_environment(self._loaded),
+        }
+        setting = self._loaded.shown("registration.mode")
+        if "invite" in mode:
+            _log.info("server.registration_by_invite", setting=setting, **how)
+        else:
+            file = self._config_files[-1] if self._config_files else "a settings file"
+            mend = f"name invite instead of closed in registration.mode ({file}), restart, and type what run says"
+            _log.info("server.registration_closed", setting=setting, mend=mend, **how)
+
     # Down.
 
     def stopService(self) -> Deferred[None]:
@@ -211,6 +241,7 @@ class AuthService(Service):
         await self._bounded(parts.site.close_connections, "answers")
         for part in reversed(self._started):
             await part.stop()
+        await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()
@@ -223,6 +254,13 @@ class AuthService(Service):
             await Deferred.fromCoroutine(work()).addTimeout(DRAIN_TIMEOUT_S, self._reactor)
         except TimeoutError:
             _log.warn("server.stop_impatient", waited_for=what)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _place(host: str, port: int) -> str:

@@ -38,7 +38,7 @@ class AttentiveCustoms:
     async def check(self, ip: str, email: str, action: str) -> None:
         raise AssertionError("an operator needs nobody's leave")
 
-    async def failed_login(self, ip: str, email: str) -> bool:
+    def guess(self, ip: str, email: str, action: str) -> Any:
         raise AssertionError("an operator gives no password")
 
     async def password_reset(self, email: str) -> None:

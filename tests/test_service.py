@@ -36,7 +36,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_there_are_as_many_hash_threads_as_cores_that_this_process_may_use(self) -> None:
         self.patch(os, "sched_getaffinity", lambda process: {3, 5, 8} if process == 0 else set())
-        self.assertEqual(self.service(MemoryReactorClock())._parts.scrypt._pool.max, 3)
+        self.assertEqual(self.service(MemoryReactorClock())._parts.scrypt._threads, 3)
 
     def test_a_listening_complaint_names_what_is_to_be_changed(self) -> None:
         for number, line in (

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth import emailaddress
+from fxa_auth.language import TAG
+
 _LONGEST_MS = 10**12
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
@@ -23,6 +26,8 @@ _POSTGRES_URL = re.compile(
     rf'postgres(ql)?://([^\s"#@/?]*@)?{_PLACE}(,{_PLACE})*(/[^\s"#@?]*)?(\?({_PARAMETER}(&{_PARAMETER})*)?)?'
 )
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
+
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -123,9 +128,7 @@ def _base_url(url: str) -> str:
 
 
 def _customs_url(url: str) -> str:
-    if url == "builtin":
-        raise Refused('the builtin policy is not built yet: use "none" or the http(s) URL of a customs server')
-    return url if url == "none" else _base_url(url)
+    return url if url in ("none", "builtin") else _base_url(url)
 
 
 def _jku_list(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -154,14 +157,74 @@ def _database_url(url: str) -> str:
 
 def _mailbox(text: str) -> str:
     name = r'("[^"\\]*"|[^\s"<>@,;:\\()\[\]][^"<>@,;:\\()\[\]]*)'
-    address = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
-    if not re.fullmatch(rf"{address}|{name}?\s*<{address}>", _line(text)):
+    if not re.fullmatch(rf"{_ADDRESS}|{name}?\s*<{_ADDRESS}>", _line(text)):
         raise ValueError
     return text
 
 
+def _return_path(address: str | None) -> str | None:
+    if address not in (None, "<>") and not re.fullmatch(_ADDRESS, address or ""):
+        raise ValueError
+    return address
+
+
+def _ehlo_name(name: str | None) -> str | None:
+    if name is None:
+        return name
+    if bracketed := re.fullmatch(r"\[(IPv6:)?(.+)\]", name):
+        (ipaddress.IPv6Address if bracketed[1] else ipaddress.IPv4Address)(bracketed[2])
+    elif ":" in name or re.fullmatch(r"[0-9.]+", name):
+        raise ValueError
+    else:
+        _host(name)
+    return name
+
+
 def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
+
+
+def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """``open`` and ``closed`` leave the others nothing to say."""
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError
+    for rule, whom in (("open", "everybody"), ("closed", "nobody")):
+        if rule in rules and len(rules) > 1:
+            raise Refused(f"must name {rule} alone or not at all: it lets {whom} in, whatever else is named")
+    return rules
+
+
+def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    """In the form that the domain of a normalized address has."""
+    if not all(emailaddress.is_valid(f"a@{domain}") for domain in domains):
+        raise ValueError
+    return tuple(emailaddress.normalize(domain) for domain in domains)
+
+
+def _optional_url(url: str | None) -> str | None:
+    if url is not None:
+        _split_url(url)
+    return url
+
+
+def _colour(colour: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+        raise ValueError
+    return colour.lower()
+
+
+def _language_tag(tag: str) -> str:
+    if not TAG.fullmatch(tag):
+        raise ValueError
+    return tag
+
+
+def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if tags is not None and not tags:
+        raise Refused("must not be empty: leave it out instead")
+    for tag in tags or ():
+        _language_tag(tag)
+    return tags
 
 
 def masked_url(text: str) -> str:
@@ -193,7 +256,7 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
-CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
+CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,
@@ -204,7 +267,23 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+ReturnPath = Annotated[str | None, Kind('one bare ASCII mail address, or "<>" for none', _return_path)]
+EhloName = Annotated[
+    str | None, Kind("a domain name, or an address like [192.0.2.1] or [IPv6:2001:db8::1]", _ehlo_name)
+]
+Name = Annotated[str, Kind("text on one line, not empty", _text)]
+OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
+Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
+LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
+LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+RegistrationMode = Annotated[
+    tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
+    Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
+]
+MailDomains = Annotated[
+    tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],
     Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),

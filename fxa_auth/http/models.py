@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fxa_auth.certificates import check_members
@@ -20,6 +20,7 @@ from fxa_auth.http.params import (
     email,
     flag,
     hex_bytes,
+    invite_code,
     pre_verify_token,
 )
 from fxa_auth.records import LinkOptions
@@ -57,6 +58,7 @@ class AccountCreate:
     redirect_to: RedirectTo = None
     resume: Resume = None
     pre_verify_token: Annotated[str | None, Param("preVerifyToken", pre_verify_token)] = None
+    invite_code: Annotated[str | None, Param("inviteCode", invite_code)] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from fxa_auth.clock import time_ms
 from fxa_auth.mail.backoff import Backoff
 from fxa_auth.mail.compose import Message
-from fxa_auth.mail.smtp import MailNotSent
+from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.records import ClaimedMail, Letter, MailKind
 
 _log = Logger()

@@ -41,6 +41,8 @@ _ATTEMPTS = 5
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 """The program twistd, of the interpreter that runs the tests."""
 
+_OPEN = "registration-is-open.toml"
+
 PLUGIN = ("--nodaemon", "--pidfile=", "fxa-auth")
 """The arguments of twistd for a daemon in the foreground."""
 
@@ -73,7 +75,8 @@ class Daemon:
 
     ``environ`` is added to the environment, which else holds no setting but those that keep it on its ports and in
     its folder. ``files`` are written into the folder, which is the working directory. With ``tls`` it is spoken to by
-    HTTPS. ``base_path`` is the path of its public URL.
+    HTTPS. ``base_path`` is the path of its public URL. Anybody may make an account, also in production, unless those
+    settings say otherwise, or registration is ``left_alone``.
     """
 
     store = "sqlite"
@@ -88,6 +91,7 @@ class Daemon:
         tls: ssl.SSLContext | None = None,
         base_path: str = "",
         database_url: str | None = None,
+        left_alone: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fxa-auth-daemon-"))
         for name, text in (files or {}).items():
@@ -99,6 +103,9 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self._profile = profile
         self._environ = dict(environ or {})
+        if not left_alone:
+            (self.folder / _OPEN).write_text('[registration]\nmode = ["open"]\n')
+            self._environ["CONFIG_FILES"] = ",".join(filter(None, [_OPEN, self._environ.get("CONFIG_FILES")]))
         self._arguments = tuple(arguments)
         self._base_path = base_path
 

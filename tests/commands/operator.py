@@ -55,18 +55,20 @@ def run_command(
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
-class OperatorTestCase(TestCase):
-    """A folder with settings in it, and a store on disk that nobody else uses. ``family`` names the commands typed."""
+class StoreCase(TestCase):
+    """An operator beside a database that nobody else uses just now. ``family`` is the command that is typed."""
 
     family: str
 
-    def settle(self) -> None:
+    def settle(self, **more: Any) -> None:
+        """A folder with settings in it: those of the database, and ``more``."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.database_file = self.folder / "accounts.sqlite"
         settings = {
             "database": {"url": f"sqlite:///{self.database_file}"},
             "sealingKeys": [str(self.folder / "sealing.key")],
+            **more,
         }
         (self.folder / "settings.json").write_text(json.dumps(settings))
         self.settings = load([Layer("settings.json", settings)], {}).settings
@@ -80,6 +82,9 @@ class OperatorTestCase(TestCase):
             return await work(storage.store)
         finally:
             await storage.close()
+
+    async def change(self, steps: Any) -> None:
+        await self.in_store(lambda store: store.change(*steps(store)))
 
     async def type(self, *argv: str, **more: Any) -> Outcome:
         return await deferToThread(run_command, self.folder, self.family, *argv, "--config", "settings.json", **more)

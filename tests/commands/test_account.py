@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pty
 from dataclasses import replace
-from typing import Any
 
 from twisted.internet import reactor
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,14 +13,14 @@ from fxa_auth.records import Account, TokenKind
 from fxa_auth.tokens import TokenKeys
 from tests.acceptance.daemon import started
 from tests.acceptance.wire import Token, Wire, credentials, new_email
-from tests.commands.operator import OperatorTestCase, Outcome, run_command
+from tests.commands.operator import Outcome, StoreCase, run_command
 from tests.store.contract import a_letter, an_account, keys
 
 CREATED_AT_MS = 1_700_000_000_123
 CREATED = "2023-11-14T22:13:20Z"
 
 
-class AccountTests(OperatorTestCase):
+class AccountTests(StoreCase):
     """One account, its address unverified."""
 
     family = "account"
@@ -30,9 +29,6 @@ class AccountTests(OperatorTestCase):
         self.settle()
         self.account = an_account(created_at_ms=CREATED_AT_MS, locale="de-CH")
         await self.change(lambda store: [store.accounts.add(self.account, "address is free")])
-
-    async def change(self, steps: Any) -> None:
-        await self.in_store(lambda store: store.change(*steps(store)))
 
     async def stored(self) -> Account | None:
         found: Account | None = await self.in_store(lambda store: store.accounts.by_uid(self.account.uid))

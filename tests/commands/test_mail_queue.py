@@ -15,7 +15,7 @@ from fxa_auth.store.database import Statement
 from tests.acceptance.daemon import eventually, started
 from tests.acceptance.smtp_server import SmtpServer
 from tests.acceptance.wire import Wire, credentials
-from tests.commands.operator import OperatorTestCase, Outcome, run_command
+from tests.commands.operator import Outcome, StoreCase, run_command
 from tests.databases import write
 from tests.store.contract import an_account
 
@@ -23,7 +23,7 @@ CODE, TOKEN = b"\xc0" * 16, b"\xd0" * 32
 HOUR_MS = 3_600_000
 
 
-class QueueTests(OperatorTestCase):
+class QueueTests(StoreCase):
     """Four mails of one account: one that is due, one that waits, one in somebody's hand, and a dead letter."""
 
     family = "mail"

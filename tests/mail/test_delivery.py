@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from fxa_auth.mail.backoff import Backoff
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.delivery import MANY_REFUSED, Delivery, MailCounts, Server
-from fxa_auth.mail.smtp import MailNotSent
+from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.records import ClaimedMail, Letter
 from tests.mail.queue import CODE, TOKEN, UID, MemoryQueue
 from tests.mail.test_backoff import middle

@@ -8,8 +8,8 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.mail.compose import Message
+from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.mail.outbox import FIRST_REST_MS, LONGEST_REST_MS, POLL_MS, Outbox, Terms
-from fxa_auth.mail.smtp import MailNotSent
 from fxa_auth.records import ClaimedMail, Letter, MailKind, Outlook
 from tests.mail.queue import UID, MemoryQueue
 from tests.mail.test_backoff import middle
