@@ -20,6 +20,11 @@ _PHRASES = {413: "Request Entity Too Large"}
 """Names of a status that later versions of Python have changed."""
 
 
+def phrase(status: int) -> str:
+    """The name of an HTTP status."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 class ApiError(Exception):
     """An answer other than 200.
 
@@ -47,7 +52,7 @@ class ApiError(Exception):
         return {
             "code": self.status,
             "errno": self.errno,
-            "error": _PHRASES.get(self.status) or HTTPStatus(self.status).phrase,
+            "error": phrase(self.status),
             "message": self.message,
             "info": INFO_URL,
             **self.extras,

@@ -168,7 +168,7 @@ class Request(server.Request):
 
     def respond(self, answer: Answer) -> bytes:
         """Set status and headers of the answer; its body is the caller's to write."""
-        self.setResponseCode(answer.status)
+        self.setResponseCode(answer.status, errors.phrase(answer.status).encode())
         for name in (b"Server", b"Content-Type"):
             self.responseHeaders.removeHeader(name)
         origin = self.header("Origin")

@@ -7,6 +7,7 @@ import http.client
 import json
 from collections import Counter
 from functools import cache
+from http import HTTPStatus
 from shutil import copytree
 from typing import Any
 
@@ -230,6 +231,7 @@ class ProxyTests(DaemonCase):
             answer = connection.getresponse()
             answer.read()
             connection.close()
+            self.assertEqual(answer.reason, HTTPStatus(answer.status).phrase)
             return answer.status
 
         attacker, victim = "127.0.2.1", "127.0.2.2"
