@@ -746,6 +746,24 @@ class DoubtTests(SynchronousTestCase):
         ):
             self.assertEqual(self.doubts(url), [])
 
+    def test_a_content_server_that_differs_from_this_one_by_its_scheme_alone_is_doubtful(self) -> None:
+        for public, content, is_doubtful in (
+            ("https://accounts.example.com", "http://accounts.example.com", True),
+            ("http://accounts.example.com/a", "https://Accounts.example.com:443/a/", True),
+            ("https://accounts.example.com", "https://accounts.example.com", False),
+            ("https://accounts.example.com/a", "http://accounts.example.com", False),
+            ("https://accounts.example.com", "http://www.accounts.example.com", False),
+            ("https://accounts.example.com", "http://accounts.example.com:8080", False),
+            ("https://accounts.example.com:8000", "http://accounts.example.com", False),
+        ):
+            values = {"publicUrl": public, "contentServer": {"url": content}, "trustProxies": 1}
+            found = doubts(load([Layer("a.toml", values)], {}))
+            self.assertEqual(len(found), is_doubtful, (public, content))
+            if is_doubtful:
+                self.assertRegex(
+                    found[0], rf'^contentServer\.url = .*this is that of publicUrl = "{public}" \(a\.toml\)'
+                )
+
     def test_a_proxy_that_nobody_trusts_is_doubtful_in_production(self) -> None:
         content_server = {"url": "https://www.example.com"}
         tls = {"useHttps": True, "keyPath": "k", "certPath": "c"}

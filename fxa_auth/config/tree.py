@@ -202,9 +202,11 @@ class Smtp(SettingsGroup, frozen=True):
 
 
 class Branding(SettingsGroup, frozen=True):
-    product_name: Annotated[Name, Setting("The name of the service, as mails tell it.")] = "Firefox Accounts"
-    support_url: Annotated[OptionalUrl, Setting("Where readers find help; unset, mails say nothing of that.")] = None
-    button_color: Annotated[Colour, Setting("The colour of buttons in mails.")] = "#0a5dc2"
+    product_name: Annotated[Name, Setting("The name of the service, as mails and pages tell it.")] = "Firefox Accounts"
+    support_url: Annotated[
+        OptionalUrl, Setting("Where readers find help; unset, mails and pages say nothing of that.")
+    ] = None
+    button_color: Annotated[Colour, Setting("The colour of buttons in mails and on pages.")] = "#0a5dc2"
     button_text_color: Annotated[Colour, Setting("The colour of the text on them.")] = "#ffffff"
     overrides_dir: Annotated[
         OptionalFilePath,
@@ -339,7 +341,6 @@ class Settings(SettingsGroup, frozen=True):
     log: Log = msgspec.field(default_factory=Log)
     public_url: Annotated[
         BaseUrl,
-        Colour,
         Setting("The URL clients use: signatures, certificates and routes depend on it.", env="PUBLIC_URL"),
     ] = "http://127.0.0.1:9000"
     listen: Listen = msgspec.field(default_factory=Listen)

@@ -17,7 +17,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
-from fxa_auth import errors, hawk, language
+from fxa_auth import errors, hawk
 from fxa_auth.http.auth import Authenticator, Signed
 from fxa_auth.http.params import ModelReader, read_json, read_query
 from fxa_auth.http.route import Answer, Call, ErrorPage, NoParams, Route, error_answer
@@ -123,10 +123,8 @@ class Application:
             error = _told(raised)
             failure = Failure() if error.status >= 500 else None
             request.note(errno=error.errno)
-            if error_page is None:
-                answer = error_answer(error, self._development)
-            else:
-                answer = error_page(error, request.header("Accept-Language"))
+            page = None if error_page is None else error_page(error, request.accept_language)
+            answer = error_answer(error, self._development) if page is None else page
         if request.signed is not None and answer.content_type is not None:
             payload = b"" if request.method == b"HEAD" else answer.body
             header = request.signed.server_authorization(answer.content_type, payload)
@@ -163,7 +161,7 @@ class Application:
             request.note(keys=True)
         call = Call(
             params=params,
-            client=Client(request.client_ip, language.trim(request.header("Accept-Language")), request.received_at_ms),
+            client=Client(request.client_ip, request.accept_language, request.received_at_ms),
             query=request.query,
             wants_keys=wants_keys,
             note=request.note,

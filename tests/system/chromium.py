@@ -81,6 +81,20 @@ class Chromium:
         frame = self.call("Page.getFrameTree")["frameTree"]["frame"]["id"]
         self.call("Page.setDocumentContent", frameId=frame, html=html)
 
+    def open(self, url: str, accept_language: str) -> None:
+        """Have a page loaded, whose scripts do not run; it may take a while until it is there."""
+        self.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.call("Network.enable")
+        self.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": accept_language})
+        self.call("Page.navigate", url=url)
+
+    def press(self, key: str, code: int) -> None:
+        """Press and release a key, by its name and its Windows virtual key code."""
+        key_event = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **key_event, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **key_event)
+
     def evaluate(self, script: str) -> Any:
         """What a JavaScript expression is on the page that is shown."""
         answer = self.call("Runtime.evaluate", expression=script, returnByValue=True)
