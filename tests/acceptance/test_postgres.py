@@ -222,28 +222,27 @@ class TwoDaemonsTests(TwoDaemonsCase):
         self.assertEqual(status.body, {"uid": created.body["uid"]})
 
 
-class SharedQueueTests(SynchronousTestCase):
-    """Two processes, one database, one mail server."""
+class TwoDaemonsMailTests(TwoDaemonsCase):
+    """Two daemons, one mail server."""
+
+    def setUp(self) -> None:
+        [self.smtp_port] = free_ports(1)
+        settings = "verifierVersion = 0\n[smtp]\nretryDelay = 100\nmaxRetryDelay = 500\n"
+        environ = {"CONFIG_FILES": "mail.toml", "SMTP_PORT": str(self.smtp_port)}
+        self.options = {"profile": "prod", "files": {"mail.toml": settings}, "environ": environ}
+        super().setUp()
 
     def test_each_mail_that_waited_out_an_outage_comes_once(self) -> None:
-        url, [smtp_port] = create_database(), free_ports(1)
-        files = {"mail.toml": "verifierVersion = 0\n[smtp]\nretryDelay = 100\nmaxRetryDelay = 500\n"}
-        environ = {"CONFIG_FILES": "mail.toml", "SMTP_PORT": str(smtp_port)}
-        first = started(self, "prod", files=files, environ=environ, database_url=url)
-        second = Daemon("prod", files=files, environ=environ, database_url=url)
-        self.addCleanup(second.close)
-        copytree(first.folder / "var", second.folder / "var")
-        second.start()
         emails = [new_email() for _ in range(50)]
-        for email, daemon in zip(emails, cycle((first, second))):
-            self.assertEqual(Wire(daemon).post("/account/create", credentials(email)).outcome, (200, 0))
-        for daemon in (first, second):
+        for email, wire in zip(emails, cycle(self.wires)):
+            self.assertEqual(wire.post("/account/create", credentials(email)).outcome, (200, 0))
+        for daemon in self.daemons:
             eventually(lambda: daemon.entries(op="mail.deferred"), "an attempt of each daemon")  # noqa: B023
-        mail_server = SmtpServer(smtp_port)
+        mail_server = SmtpServer(self.smtp_port)
         self.addCleanup(mail_server.stop)
         mail_server.start()
-        eventually(lambda: first.sql("SELECT count(*) FROM mails") == [(0,)], "an empty queue")
-        for daemon in (first, second):
+        eventually(lambda: self.daemons[0].sql("SELECT count(*) FROM mails") == [(0,)], "an empty queue")
+        for daemon in self.daemons:
             self.assertEqual((daemon.stop(), daemon.failures()), (0, []))
         mail_server.stop()
         self.assertEqual([len(mail_server.to(email)) for email in emails], [1] * len(emails))

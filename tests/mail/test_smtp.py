@@ -37,7 +37,7 @@ class DeliveryTests(SmtpTestCase):
             *(b"x" * 900 + b"\r\n" + b"y" * (size % 900) + b"\r\n.\r\nend\r\n" for size in range(5)),
             b"".join(b"%060d\r\n.\r\n" % number for number in range(20_000)),
         ):
-            await sender.send(message(content))
+            self.assertEqual(await sender.send(message(content)), "250 OK")
             mail = await peer.mail()
             self.assertEqual(mail["content"], content)
             self.assertEqual((mail["sender"], mail["recipients"]), ("accounts@example.com", ["bob@example.com"]))
