@@ -33,10 +33,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, settings: str = "") -> Iterator[int]:
+def running_daemon(
+    *, reads_on_thread: bool = False, verifier_version: int = 1, settings: str = "", smtp_port: int | None = None
+) -> Iterator[int]:
     """The port of a fresh daemon with further ``settings`` (TOML).
 
-    ``reads_on_thread`` sends point reads to the store's thread, like all other work.
+    ``reads_on_thread`` sends point reads to the store's thread, like all other work. Unless an ``smtp_port`` is given,
+    there is no mail server.
     """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
@@ -49,7 +52,7 @@ def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, 
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "DATABASE_URL": f"sqlite:///{folder}/accounts.sqlite",
-            "SMTP_PORT": str(free_port()),
+            "SMTP_PORT": str(smtp_port or free_port()),
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-c", SERVE.format(reads_on_thread=reads_on_thread)]

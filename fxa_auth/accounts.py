@@ -43,7 +43,7 @@ class SignIn:
 class Accounts:
     """The operations on whole accounts. ``domain`` is that of the server's certificates.
 
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Accounts:
         random: Callable[[int], bytes],
         clock: IReactorTime,
         domain: str,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -111,7 +111,7 @@ class Accounts:
         if verified:
             _log.info("event.verified", uid=account.uid.hex())
         else:
-            self._mail_queued()
+            self._mail_queued(MailKind.VERIFY, account.uid)
         return replace(sign_in, replaced=bool(removal and results[0]))
 
     async def login(self, email: str, auth_pw: bytes, client: Client, *, with_keys: bool) -> SignIn:

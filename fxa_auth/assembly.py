@@ -32,7 +32,8 @@ from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
-from fxa_auth.mail.outbox import Outbox
+from fxa_auth.letters import Letters
+from fxa_auth.mail.outbox import Outbox, Terms
 from fxa_auth.mail.smtp import SmtpSender
 from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.overload import ReactorLag
@@ -99,12 +100,16 @@ class Assembly:
         self.site = Site(self.application.klein.resource(), reactor, client_address, settings.development)
         self.background: list[Background] = [self._outbox, Statistics(reactor, list(self._statistics()))]
         if interval_ms := settings.database.prune_interval:
-            self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
+            age_ms = settings.smtp.dead_letter_age
+            pruning = Pruning(reactor, self.store, self._lifetimes, age_ms, interval_ms / 1000, self._random)
+            self.background.append(pruning)
 
     def _make_outbox(self) -> Outbox:
-        composer = make_composer(self._settings, self._texts, self._reactor)
-        send, retry_delay_ms = self.mail_sender.send, self._settings.smtp.retry_delay
-        return Outbox(self._reactor, self.store.mails, composer.compose, send, retry_delay_ms)
+        smtp, reactor = self._settings.smtp, self._reactor
+        compose = make_composer(self._settings, self._texts, reactor).compose
+        outdated = Letters(self.store, self._lifetimes, reactor).outdated
+        terms = Terms(smtp.max_connections, smtp.timeout, smtp.retry_delay, smtp.max_retry_delay, smtp.max_age)
+        return Outbox(reactor, self.store.mails, compose, self.mail_sender.send, outdated, self._random, terms)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor
@@ -122,7 +127,7 @@ class Assembly:
 
     def _routes(self) -> list[Route]:
         settings, store, customs, clock = self._settings, self.store, self._customs, self._reactor
-        domain, mail_queued = self._public_url.domain, self._outbox.wake
+        domain, mail_queued = self._public_url.domain, self._outbox.queued
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
@@ -155,6 +160,7 @@ class Assembly:
         yield "mem", memory
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
+        yield "mail", self._outbox.statistics
         if isinstance(customs, BuiltinCustoms):
             yield "customs", customs.statistics
         elif isinstance(customs, RemoteCustoms):

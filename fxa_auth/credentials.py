@@ -44,7 +44,10 @@ class ForgotStatus:
 
 
 class Credentials:
-    """The operations that end in a new password. ``mail_queued`` is called after a change that queued a mail."""
+    """The operations that end in a new password.
+
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Credentials:
         lifetimes: Lifetimes,
         random: Callable[[int], bytes],
         clock: IReactorTime,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -111,7 +114,7 @@ class Credentials:
             )
         except DemandFailed:
             raise errors.unknown_account(email) from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         ttl_s = self._lifetimes.seconds_left(TokenKind.PASSWORD_FORGOT, now_ms, now_ms)
         return account.uid, token, ForgotStatus(ttl_s, TRIES)
 
@@ -127,7 +130,7 @@ class Credentials:
             await self._store.change(self._store.mails.queue(letter, time_ms(self._clock), "account is there"))
         except DemandFailed:
             raise errors.invalid_token() from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         return self.forgot_status(token)
 
     async def verify_forgot_code(self, token: Token, code: bytes) -> TokenKeys:

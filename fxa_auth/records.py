@@ -145,12 +145,44 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class QueuedMail:
-    """A letter waiting in the queue: ``id`` 16 bytes, ``attempts`` made so far."""
+class ClaimedMail:
+    """A mail that nobody else sends for a while: ``id`` 16 bytes, ``claim`` 16 random ones, times in ms.
+
+    ``attempts`` are those at which the mail server got to hear of it, ``last_answer`` is what came of the latest one.
+    """
 
     id: bytes
+    claim: bytes
     letter: Letter
+    queued_at_ms: int
     attempts: int
+    last_answer: str | None
+
+
+@dataclass(frozen=True)
+class StoredMail:
+    """A mail for people to look at: one that waits, or a dead letter (``dead_at_ms`` is set), which is tried no more.
+
+    ``letter`` is None where the row cannot be read. While ``is_claimed``, somebody has the mail in hand, until
+    ``due_at_ms`` at most.
+    """
+
+    id: bytes
+    letter: Letter | None
+    queued_at_ms: int
+    due_at_ms: int
+    attempts: int
+    is_claimed: bool
+    last_answer: str | None
+    dead_at_ms: int | None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """When the next mail wants to be sent, and since when the oldest one waits (ms); both None if none waits."""
+
+    next_due_ms: int | None
+    oldest_queued_at_ms: int | None
 
 
 class EventKind(Enum):

@@ -302,6 +302,9 @@ class ValueTests(Complaining):
         ("smtp.redirectDomain", ("a b", "http://a", "a/b", "a:80", ".a", None)),
         ("smtp.resendBlackoutPeriod", (-1, 10**13, "1", 1.5, None)),
         ("smtp.retryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxRetryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxAge", (0, -1, 10**13, None)),
+        ("smtp.deadLetterAge", (0, -1, 10**13, None)),
         ("smtp.maxConnections", (0, -1, 101, "4", 1.5, None)),
         ("smtp.connectTimeout", (0, -1, 10**13, None)),
         ("smtp.replyTimeout", (0, -1, 10**13, None)),
@@ -433,6 +436,14 @@ class ValueTests(Complaining):
         complaint = self.complaint({}, {"SMTP_PASS": "hunter2"})
         self.assertIn("smtp.user = unset (default): smtp.password (environment SMTP_PASS) is set", complaint)
         self.assertNotIn("hunter2", complaint)
+
+    def test_the_longest_pause_between_attempts_at_a_mail_is_not_below_the_first(self) -> None:
+        complaint = self.complaint({"smtp": {"retryDelay": 900_001}})
+        self.assertEqual(
+            complaint,
+            "smtp.maxRetryDelay = 900000 (default): must not be less than smtp.retryDelay = 900001 (a.toml)",
+        )
+        load([Layer("a.toml", {"smtp": {"retryDelay": 5, "maxRetryDelay": 5}})], {})
 
     def test_a_rule_of_registration_and_its_own_setting_come_together(self) -> None:
         good = {"mode": ["domains", "first"], "domains": ["A.example", "bücher.example"], "first": 3}

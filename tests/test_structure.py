@@ -21,7 +21,7 @@ TABLE = (
     ("0 texts", "catalogues rendering"),
     ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
     ("2 shared by the domain", "passwords registration"),
-    ("2 domain", "accounts sessions verification signing credentials administration invitations pruning"),
+    ("2 domain", "accounts sessions verification signing credentials administration invitations pruning letters"),
     ("3 http", "http"),
     ("4 wiring", "storage texts mailing transfer assembly service tap cli configfiles commands demo"),
 )

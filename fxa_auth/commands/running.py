@@ -118,6 +118,27 @@ async def _on_storage(reactor: Any, loaded: Loaded, work: Work) -> None:
         await storage.close()
 
 
+def ask_before_removal(command: str, warning: str, question: str) -> int | None:
+    """Have the user confirm on the terminal; the answer is None, or else the exit code for a command that does nothing.
+
+    Ask before anything is opened: nothing else can be done while a reactor waits for an answer.
+    """
+    if not sys.stdin.isatty():
+        complain(f"{command} asks before it removes anything, and there is no terminal to ask on: give --yes")
+        return 1
+    try:
+        say(warning)
+        answer = input(f"{question} [y/N] ")
+    except (EOFError, KeyboardInterrupt):
+        print()
+        complain("interrupted, nothing was removed")
+        return INTERRUPTED
+    if answer.strip().lower() not in ("y", "yes"):
+        complain("nothing was removed")
+        return 1
+    return None
+
+
 def say(line: str, stream: TextIO | None = None) -> None:
     """Print one line, which cannot steer the terminal whatever a client once put into it."""
     stream = stream or sys.stdout

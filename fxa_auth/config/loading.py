@@ -175,6 +175,12 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
     for name, other in (pair, pair[::-1]):
         if values.get(name) is not None and other in values and values[other] is None:
             yield f"{other} = unset ({sources[other]}): {name} ({sources[name]}) is set: set both or neither"
+    first, longest = "smtp.retryDelay", "smtp.maxRetryDelay"
+    if first in values and longest in values and values[first] > values[longest]:
+        yield (
+            f"{longest} = {values[longest]} ({sources[longest]}): must not be less than"
+            f" {first} = {values[first]} ({sources[first]})"
+        )
     yield from _check_registration(values, sources)
 
 

@@ -176,7 +176,22 @@ class Smtp(SettingsGroup, frozen=True):
     resend_blackout_period: Annotated[
         Pause, Setting("Time in ms after a password is set in which no verification mail is resent.", dev=0)
     ] = 600_000
-    retry_delay: Annotated[Interval, Setting("Pause in ms before a failed mail is tried again.", dev=1_000)] = 30_000
+    retry_delay: Annotated[
+        Interval,
+        Setting(
+            "Pause in ms before a failed mail is tried again; it doubles each time, and chance has a say in it.",
+            dev=1_000,
+        ),
+    ] = 30_000
+    max_retry_delay: Annotated[
+        Interval, Setting("The longest pause in ms between two attempts at a mail, give or take a quarter.")
+    ] = 900_000
+    max_age: Annotated[
+        Interval, Setting("Time in ms after which a mail that no server has taken over becomes a dead letter.")
+    ] = 259_200_000
+    dead_letter_age: Annotated[
+        Interval, Setting("Time in ms for which dead letters are kept; they are removed as expired tokens are.")
+    ] = 2_592_000_000
     max_connections: Annotated[
         Connections, Setting("How many mails are handed over at once, each on a connection of its own.")
     ] = 4

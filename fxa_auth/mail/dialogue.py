@@ -77,7 +77,7 @@ class Dialogue(smtp.ESMTPClient):
         self._tell = tell
         self._masking = Masking(server.user, server.password)
         self._stage = Stage.GREETING
-        self._waiting: Deferred[None] | None = Deferred(lambda _: self.break_off(CANCELLED))
+        self._waiting: Deferred[str] | None = Deferred(lambda _: self.break_off(CANCELLED))
         self._offers: dict[bytes, bytes] = {}
         self._answer_size = 0
         self._challenges = 0
@@ -90,8 +90,8 @@ class Dialogue(smtp.ESMTPClient):
         self.is_lost = False
         self.carried = 0
 
-    async def deliver(self, message: Message) -> None:
-        """Hand one message over, once the one before is done with.
+    async def deliver(self, message: Message) -> str:
+        """Hand one message over, once the one before is done with; what the server then says, code and text.
 
         Raises ``MailNotSent``, also when cancelled.
         """
@@ -104,9 +104,11 @@ class Dialogue(smtp.ESMTPClient):
         await self._ask(Stage.MAIL, b"MAIL FROM:<%s>%s" % (message.sender.encode(), parameters), 250)
         await self._ask(Stage.RCPT, b"RCPT TO:<%s>" % message.recipient.encode(), 250, 251)
         await self._ask(Stage.DATA, b"DATA", 354)
-        await self._ask(Stage.CONTENT, stuffed(message.content) + b".", 250, shown=_abridged(message.content))
+        content = stuffed(message.content) + b"."
+        answer = await self._ask(Stage.CONTENT, content, 250, shown=_abridged(message.content))
         self._must_reset = False
         self.carried += 1
+        return answer
 
     def quit(self) -> None:
         """Say goodbye: the connection is gone soon, whatever the server does."""
@@ -138,12 +140,12 @@ class Dialogue(smtp.ESMTPClient):
 
     # Asking and being answered.
 
-    def _ask(self, stage: Stage, line: bytes, *expected: int, shown: str | None = None) -> Deferred[None]:
-        """Fires on one of the expected codes, and fails with ``MailNotSent`` on anything else."""
-        answered: Deferred[None] = Deferred(lambda _: self.break_off(CANCELLED))
+    def _ask(self, stage: Stage, line: bytes, *expected: int, shown: str | None = None) -> Deferred[str]:
+        """Fires with the answer on one of the expected codes, and fails with ``MailNotSent`` on anything else."""
+        answered: Deferred[str] = Deferred(lambda _: self.break_off(CANCELLED))
         self._waiting, self._stage = answered, stage
         self._expected = list(expected)
-        self._okresponse = lambda code, answer: self._succeed()
+        self._okresponse = lambda code, answer: self._succeed(f"{code} {self._masking.readable(answer)}")
         self._failresponse = self._refused
         self._say(line, line.decode() if shown is None else shown)
         return answered
@@ -189,11 +191,11 @@ class Dialogue(smtp.ESMTPClient):
         if code == SERVICE_CLOSING:
             self.quit()
 
-    def _succeed(self) -> None:
+    def _succeed(self, answer: str) -> None:
         self.setTimeout(None)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            waiting.callback(None)
+            waiting.callback(answer)
 
     def _fail(self, reason: str, code: int | None = None) -> None:
         """Let whoever waits know why; the first reason counts."""
@@ -338,7 +340,7 @@ class Dialogue(smtp.ESMTPClient):
         self.esmtpAUTHDeclined(code, resp)
 
     def smtpState_from(self, code: int, resp: bytes) -> None:
-        self._succeed()
+        self._succeed(self._masking.readable(resp))
 
 
 def stuffed(content: bytes) -> bytes:

@@ -41,13 +41,13 @@ class SmtpSender:
         self._tell = tell
         self._tls = ServerTls(server.host, server.authorities)
         self._slots = DeferredSemaphore(server.max_connections)
-        self._under_way: set[Deferred[None]] = set()
+        self._under_way: set[Deferred[str]] = set()
         self._open: set[Dialogue] = set()
         self._kept: dict[Dialogue, IDelayedCall] = {}
         self._is_stopping = False
 
-    async def send(self, message: Message) -> None:
-        """Return when the server has taken the message over. Some of the calls under way may wait for others.
+    async def send(self, message: Message) -> str:
+        """What the server says, code and text, when it has taken the message over. Calls may wait for each other.
 
         Raises ``MailNotSent``, also when cancelled.
         """
@@ -58,7 +58,7 @@ class SmtpSender:
         delivery = Deferred.fromCoroutine(self._deliver(message))
         self._under_way.add(delivery)
         try:
-            await delivery.addTimeout(self._server.timeout_s, self._reactor, _too_late)
+            return await delivery.addTimeout(self._server.timeout_s, self._reactor, _too_late)
         finally:
             self._under_way.remove(delivery)
             self._slots.release()
@@ -72,7 +72,7 @@ class SmtpSender:
             self._released(dialogue).quit()
         await DeferredList([dialogue.ended for dialogue in self._open])
 
-    async def _deliver(self, message: Message) -> None:
+    async def _deliver(self, message: Message) -> str:
         if self._is_stopping:
             raise MailNotSent("stopping", server_failed=True)
         if self._kept:
@@ -85,13 +85,14 @@ class SmtpSender:
                 is_stuck = error.stage is Stage.RESET and (dialogue.is_lost or error.code is not None)
                 if not is_closed and not is_stuck:
                     raise
-        await self._carry(await self._session(), message)
+        return await self._carry(await self._session(), message)
 
-    async def _carry(self, dialogue: Dialogue, message: Message) -> None:
+    async def _carry(self, dialogue: Dialogue, message: Message) -> str:
         is_good = False
         try:
-            await dialogue.deliver(message)
+            answer = await dialogue.deliver(message)
             is_good = True
+            return answer
         except MailNotSent as error:
             is_good = error.code not in (None, SERVICE_CLOSING) and error.stage is not Stage.RESET
             raise
@@ -153,7 +154,7 @@ class SmtpSender:
             self._released(dialogue)
 
 
-def _too_late(outcome: object, limit_s: float) -> object:
+def _too_late(outcome: str | Failure, limit_s: float) -> str | Failure:
     """What a delivery comes to that was cancelled at its time limit."""
     if isinstance(outcome, Failure) and isinstance(error := outcome.value, MailNotSent):
         raise MailNotSent(f"no end after {limit_s:g} s", None, error.server_failed, stage=error.stage)

@@ -53,6 +53,11 @@ class SmtpServer:
         """The mails that came for this address so far."""
         return [mail for recipient, mail in self._mails if recipient == email]
 
+    @property
+    def recipients(self) -> set[str]:
+        """Everybody for whom a mail came so far."""
+        return {recipient for recipient, _ in self._mails}
+
     def nth_to(self, email: str, n: int) -> EmailMessage:
         """The n-th mail for this address, counted from 1, once it is there."""
         mails: list[EmailMessage] = eventually(lambda: self.to(email)[n - 1 :], f"mail {n} to {email}")

@@ -64,8 +64,9 @@ class StoreCase(TestCase):
         """A folder with settings in it: those of the database, and ``more``."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
+        self.database_file = self.folder / "accounts.sqlite"
         settings = {
-            "database": {"url": f"sqlite:///{self.folder / 'accounts.sqlite'}"},
+            "database": {"url": f"sqlite:///{self.database_file}"},
             "sealingKeys": [str(self.folder / "sealing.key")],
             **more,
         }

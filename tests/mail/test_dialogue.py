@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from twisted.internet.address import IPv4Address
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from twisted.trial.unittest import SynchronousTestCase
+
 from fxa_auth.mail.compose import Message
+from fxa_auth.mail.dialogue import Dialogue
 from fxa_auth.mail.failures import Stage
+from fxa_auth.mail.server import SmtpServer
 from tests.mail.servers import LINES, SESSION, SmtpTestCase, message
 
 GREEK = "δοκιμή@παράδειγμα.example"
@@ -104,6 +111,25 @@ class IllBehavedServerTests(SmtpTestCase):
             error = await self.refused(self.sender(port, **options))
             self.assertEqual((error.code, error.stage), (502, Stage.EHLO))
             await self.quits(server, 1)
+
+
+class FarewellTests(SynchronousTestCase):
+    def test_a_goodbye_that_takes_its_time_is_cut_short(self) -> None:
+        clock, told = Clock(), list[str]()
+        dialogue = Dialogue(clock, SmtpServer("mail.example.com", 25, "client.example.com"), None, told.append)
+        transport = StringTransport(peerAddress=IPv4Address("TCP", "192.0.2.1", 25))
+        dialogue.makeConnection(transport)
+        for line in (b"220 hi", b"250 x"):
+            dialogue.dataReceived(line + b"\r\n")
+        self.successResultOf(dialogue.ready)
+        dialogue.quit()
+        for _ in range(3):
+            self.assertFalse(transport.disconnecting)
+            dialogue.dataReceived(b"221-still there\r\n")
+            clock.advance(0.7)
+        self.assertTrue(transport.disconnecting)
+        dialogue.connectionLost()
+        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class AddressTests(SmtpTestCase):

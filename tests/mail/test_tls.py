@@ -172,6 +172,18 @@ class TrustTests(TlsCase):
         mail = await self.taken(port, held, secure=True, host="peer.example.com", **trusting(AUTHORITY))
         self.assertTrue(mail["tls"])
 
+    async def test_the_server_is_told_which_name_is_meant_but_no_address(self) -> None:
+        for host, told in (("peer.example.com", b"peer.example.com"), ("127.0.0.1", None)):
+            names: list[bytes | None] = []
+            tls = PEER.options()
+            tls.getContext().set_tlsext_servername_callback(
+                lambda connection, names=names: names.append(connection.get_servername())  # type: ignore[misc]
+            )
+            port, _ = self.scripts([b"220 hi", STARTTLS, b"220 go", b"TLS", b"550 no", b"550 no", b"221 bye"], tls=tls)
+            held = HeldReactor({host: ["127.0.0.1"]})
+            await self.refused(self.sender(port, held, host=host, start_tls="required", **trusting(AUTHORITY)))
+            self.assertEqual(names, [told])
+
     async def test_a_certificate_for_another_host_is_not_believed(self) -> None:
         names = "peer.example.com, 127.0.0.1"
         other = issue("other", "127.0.0.2", issuer=AUTHORITY)

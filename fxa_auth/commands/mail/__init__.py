@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fxa_auth.commands.mail import preview, test
+from fxa_auth.commands.mail import preview, queue, test
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -19,6 +19,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 ACTIONS: tuple[Callable[[Subparsers], None], ...] = (
+    queue.add_queue,
+    queue.add_retry,
+    queue.add_drop,
     preview.add_parser,
     test.add_parser,
 )

@@ -6,6 +6,7 @@ It needs no database, and no daemon that runs. What went wrong is told in one li
 from __future__ import annotations
 
 import argparse
+import re
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import CancelledError
@@ -41,7 +42,8 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _address(text: str) -> str:
-    if not emailaddress.is_valid(text):
+    # What the shell hands over but no encoding can say comes as lone surrogates.
+    if not emailaddress.is_valid(text) or re.search("[\ud800-\udfff]", text):
         raise argparse.ArgumentTypeError(f"{text!r} is no mail address")
     return text
 
@@ -54,10 +56,7 @@ def _run(options: argparse.Namespace) -> int:
             server, texts = mail_server(loaded.settings), Texts(loaded.settings)
         except (TlsFileError, UnusableTexts) as error:
             raise CommandFailed(loaded.complaint(error.setting, error)) from None
-        try:
-            message = make_composer(loaded.settings, texts, reactor).compose(letter)
-        except ValueError as error:
-            raise CommandFailed(f"no mail can be made for {options.address}: {error}") from None
+        message = make_composer(loaded.settings, texts, reactor).compose(letter)
         sender = SmtpSender(reactor, server, say)
         try:
             await sender.send(message)
