@@ -66,7 +66,7 @@ class ScryptPool:
         """End the threads. Hashes that wait are given up; one that runs is waited for."""
         self._stopping = True
         while (owner := self._waiting.next_owner()) is not None:
-            self._waiting.take(owner).outcome.errback(errors.service_unavailable())
+            self._waiting.take(owner).outcome.errback(errors.service_unavailable("the server stops"))
         self._pool.stop()
 
     @property
@@ -100,22 +100,22 @@ class ScryptPool:
         self._high_water_mark = max(self._high_water_mark, self.pending)
         self._fill_threads()
         if pushed_out is not None:  # told last, as whoever hears of it may ask for another hash at once
-            pushed_out.outcome.errback(errors.service_unavailable())
+            pushed_out.outcome.errback(errors.service_unavailable("a hash of another client took the place"))
         return await task.outcome
 
     def _make_room(self, owner: str) -> _Task | None:
         """See that the owner may wait; the answer is what was taken out in exchange."""
         if self._stopping:
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("the server stops")
         if 0 < self._max_pending_per_address <= self._waiting.waiting(owner):
             self._refused += 1
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("too many hashes of this client wait")
         if not 0 < self._max_pending <= self.pending:
             return None
         self._refused += 1
         pushed_out = self._waiting.give_way(owner)
         if pushed_out is None:
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("too many hashes are pending")
         return pushed_out
 
     def _fill_threads(self) -> None:

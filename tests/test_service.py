@@ -1,4 +1,4 @@
-"""The wiring: what the machine gives goes to the parts, what listens where is told by name, and nobody is left hanging."""
+"""The wiring: what the machine gives to the parts, what listens where, and that a stop leaves nobody waiting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 import json
 import os
 import threading
-from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor
@@ -18,7 +17,6 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from fxa_auth import config, workers
 from fxa_auth import service as service_module
-from fxa_auth.errors import ApiError
 from fxa_auth.service import AuthService, CannotStart
 from tests.http.server import turn
 from tests.http.wire import connect, request_bytes
@@ -86,9 +84,8 @@ class StopTests(TestCase):
     timeout = 120
 
     async def started(self) -> AuthService:
-        folder = Path(self.mktemp())
-        folder.mkdir(parents=True)
-        files = {"secretKeyFile": str(folder / "secret.json"), "publicKeyFile": str(folder / "public.json")}
+        folder = self.mktemp()
+        files = {"secretKeyFile": f"{folder}/secret.json", "publicKeyFile": f"{folder}/public.json"}
         environ = {**ENVIRON, "PORT": "0", "SMTP_PORT": "0", "MAILER_PORT": "0"}
         loaded = config.load([config.Layer("", {**files, "verifierVersion": 1})], environ)
         service = AuthService(loaded, reactor, io.StringIO(), self.fail)
@@ -120,4 +117,3 @@ class StopTests(TestCase):
         statuses = [(await wire.reply()).status for wire in wires]
         await stopping
         self.assertEqual(statuses, [200, 503, 503, 503])
-        self.assertEqual(len(self.flushLoggedErrors(ApiError)), 3)
