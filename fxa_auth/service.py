@@ -39,6 +39,8 @@ LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
 
+LAST_HASHES_TIMEOUT_S = 10
+"""How long they may take after that, when their hashes have been made or given up."""
 
 _LISTEN_MENDS: dict[int | None, tuple[str, str]] = {
     errno.EADDRINUSE: ("port", "end what uses it or name another port"),
@@ -237,21 +239,22 @@ class AuthService(Service):
         if parts.sink is not None:
             parts.sink.stop()
         parts.site.begin_to_stop()
-        await self._bounded(parts.application.drain, "requests")
-        await self._bounded(parts.site.close_connections, "answers")
+        await self._bounded(parts.application.drain, "requests", DRAIN_TIMEOUT_S)
+        parts.scrypt.stop()  # whoever still waits for a hash is told so while there is a connection to tell it on
+        await self._bounded(parts.application.drain, "hashes", LAST_HASHES_TIMEOUT_S)
+        await self._bounded(parts.site.close_connections, "answers", DRAIN_TIMEOUT_S)
         for part in reversed(self._started):
             await part.stop()
         await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()
-        parts.scrypt.stop()
         await parts.storage.close()
         _log.info("server.stopped")
 
-    async def _bounded(self, work: Callable[[], Any], what: str) -> None:
+    async def _bounded(self, work: Callable[[], Any], what: str, timeout_s: float) -> None:
         try:
-            await Deferred.fromCoroutine(work()).addTimeout(DRAIN_TIMEOUT_S, self._reactor)
+            await Deferred.fromCoroutine(work()).addTimeout(timeout_s, self._reactor)
         except TimeoutError:
             _log.warn("server.stop_impatient", waited_for=what)
 

@@ -121,8 +121,8 @@ class Application:
             answer = await work
         except Exception as raised:
             error = _told(raised)
-            failure = Failure() if error.status >= 500 else None
-            request.note(errno=error.errno)
+            failure = Failure() if raised is not error else None  # a refusal was meant, and says its reason
+            request.note(errno=error.errno, **({} if error.reason is None else {"reason": error.reason}))
             page = None if error_page is None else error_page(error, request.accept_language)
             answer = error_answer(error, self._development) if page is None else page
         if request.signed is not None and answer.content_type is not None:
@@ -132,15 +132,17 @@ class Application:
                 answer.status, answer.body, answer.content_type, {**answer.headers, "Server-Authorization": header}
             )
         summary = {"code": answer.status, **request.summary()}
-        if failure is None:
-            _log.info("request.summary", **summary)
-        else:
+        if failure is not None:
             _log.failure("request.summary", failure, LogLevel.error, **summary)
+        elif answer.status >= 500:
+            _log.error("request.summary", **summary)
+        else:
+            _log.info("request.summary", **summary)
         return answer
 
     async def _call(self, route: Route, request: Request) -> Answer:
         if route.path not in self._shedding.exempt and self._shedding.is_overloaded():
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("the event loop lags")
         if request.body_error is not None:
             raise request.body_error
         body = request.content.read()  # at once: it is closed when the client hangs up
