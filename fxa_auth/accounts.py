@@ -98,7 +98,7 @@ class Accounts:
                 *removal,
                 self._store.accounts.add(account, "address is free"),
                 *token_steps,
-                self._announcement_of(account, client, options),
+                *self._announcements_of(account, client, options),
             )
         except DemandFailed:
             raise errors.account_exists(email) from None
@@ -115,8 +115,9 @@ class Accounts:
         """
         account, wrap_kb = await self._passwords.authenticate(email, auth_pw, "accountLogin", client)
         sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
+        event = self._store.events.login(account.uid, account.email, time_ms(self._clock))
         try:
-            await self._store.change(*token_steps)
+            await self._store.change(*event, *token_steps)
         except DemandFailed:
             raise errors.incorrect_password(account.email) from None
         return sign_in
@@ -145,7 +146,7 @@ class Accounts:
         account, _ = await self._passwords.authenticate(email, auth_pw, "accountDestroy", client)
         event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.delete(account, "password is unchanged"), event)
+            await self._store.change(*event, self._store.accounts.delete(account, "password is unchanged"))
         except DemandFailed:
             raise errors.incorrect_password(account.email) from None
         _log.info("event.delete", uid=account.uid.hex())
@@ -195,9 +196,10 @@ class Accounts:
     def _removal_of(self, old: Account | None, client: Client) -> list[Statement]:
         return [] if old is None else [self._store.accounts.replace_unverified(old.uid, client.received_at_ms)]
 
-    def _announcement_of(self, account: Account, client: Client, options: LinkOptions) -> Statement:
+    def _announcements_of(self, account: Account, client: Client, options: LinkOptions) -> list[Statement]:
+        events, uid, email, now_ms = self._store.events, account.uid, account.email, account.created_at_ms
+        created = events.created(uid, email, account.locale, options.service, now_ms)
         if account.email_verified:
-            return self._store.events.verified(account.uid, account.email, account.locale, account.created_at_ms)
-        code, language = account.email_code, client.accept_language
-        letter = Letter(MailKind.VERIFY, account.uid, account.email, code, None, options, language)
-        return self._store.mails.queue(letter, account.created_at_ms)
+            return [*created, *events.verified(uid, email, account.locale, now_ms)]
+        letter = Letter(MailKind.VERIFY, uid, email, account.email_code, None, options, client.accept_language)
+        return [*created, self._store.mails.queue(letter, now_ms)]

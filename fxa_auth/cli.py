@@ -16,6 +16,7 @@ from fxa_auth import demo
 from fxa_auth.commands import account, db, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings
+from fxa_auth.extras import missing_extras
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -84,7 +85,7 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = check_named_files(loaded)
+    complaints = [*check_named_files(loaded), *missing_extras(loaded)]
     if complaints:
         return _complain(complaints)
     print(f"ok: the settings are good (profile {loaded.settings.env})")

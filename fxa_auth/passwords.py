@@ -105,7 +105,8 @@ class Passwords:
     async def lock(self, account: Account) -> None:
         """Lock the account with a fresh unlock code; no mail is sent until its owner asks."""
         now_ms = time_ms(self._clock)
-        await self._store.change(self._store.accounts.lock(account.uid, now_ms, self._random(16)))
+        event = self._store.events.locked(account.uid, account.email, now_ms)
+        await self._store.change(*event, self._store.accounts.lock(account.uid, now_ms, self._random(16)))
         _log.info("account.locked", uid=account.uid.hex())
 
     async def _stretch(self, version: int, auth_pw: bytes, auth_salt: bytes) -> bytes:

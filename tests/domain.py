@@ -122,7 +122,14 @@ class DomainTestCase(TestCase):
             self.announce,
         )
         self.credentials = Credentials(
-            self.store, self.passwords, self.customs, Lifetimes(LIFETIMES_MS), os.urandom, self.clock, self.announce
+            self.store,
+            self.passwords,
+            self.customs,
+            Lifetimes(LIFETIMES_MS),
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
         )
         self.verification = Verification(
             self.store, self.passwords, self.customs, self.clock, self.resend_blackout_ms, self.announce

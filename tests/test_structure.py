@@ -13,12 +13,12 @@ ROOT = Path(__file__).resolve().parent.parent
 
 TABLE = (
     ("0 pure", "errors records config onepw tokens hawk certificates emailaddress language publicurl"),
-    ("0 Twisted at hand", "clock log data files shield outgoing periodic statistics"),
-    ("1 outside world", "store mail customs preverify workers keyfiles devmail overload tls version"),
+    ("0 Twisted at hand", "clock log data files shield outgoing periodic wakeful statistics aws"),
+    ("1 outside world", "store mail customs events preverify workers keyfiles devmail overload tls version"),
     ("2 passwords", "passwords"),
     ("2 domain", "accounts sessions verification signing credentials administration pruning"),
     ("3 http", "http"),
-    ("4 wiring", "storage transfer assembly service tap cli configfiles commands demo"),
+    ("4 wiring", "storage transfer assembly extras service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 

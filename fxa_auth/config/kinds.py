@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth.records import EventKind
+
 _LONGEST_MS = 10**12
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
@@ -23,6 +25,8 @@ _POSTGRES_URL = re.compile(
     rf'postgres(ql)?://([^\s"#@/?]*@)?{_PLACE}(,{_PLACE})*(/[^\s"#@?]*)?(\?({_PARAMETER}(&{_PARAMETER})*)?)?'
 )
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
+
+_EVENT_KINDS = tuple(kind.value for kind in EventKind)
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -164,6 +168,26 @@ def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
 
+def _topic_arn(arn: str) -> str:
+    if arn != "disabled" and not re.fullmatch(
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(\.fifo)?", arn, re.ASCII
+    ):
+        raise ValueError
+    return arn
+
+
+def _event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(_EVENT_KINDS):
+        raise ValueError
+    return kinds
+
+
+def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if not kinds:
+        raise ValueError
+    return _event_kinds(kinds)
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -192,6 +216,9 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
+OptionalBaseUrl = Annotated[
+    str | None, Kind("an http(s) URL without user, query and fragment", lambda url: url and _base_url(url))
+]
 CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
@@ -204,6 +231,11 @@ DatabaseUrl = Annotated[
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
+TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
+EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
+SomeEventKinds = Annotated[
+    tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
+]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],
     Kind('a number of hops, a list of networks such as ["10.0.0.0/8"] without host bits, or "loopback"', _trusted),

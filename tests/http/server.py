@@ -173,7 +173,9 @@ class Api:
         accounts = Accounts(store, passwords, customs, vouching, os.urandom, clock, self.url.domain, lambda: None)
         verification = Verification(store, passwords, customs, clock, blackout_ms, lambda: None)
         lifetimes = Lifetimes(lifetimes_ms)
-        credentials = Credentials(store, passwords, customs, lifetimes, os.urandom, clock, lambda: None)
+        credentials = Credentials(
+            store, passwords, customs, lifetimes, os.urandom, clock, "api.example.com", lambda: None
+        )
         self.signing = Signing(store, clock, self.url.domain)
         self.routes: list[Route] = [
             *AccountRoutes(accounts, Sessions(store), development).table(),
