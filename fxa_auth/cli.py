@@ -1,4 +1,4 @@
-"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, a demo.
+"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, events, a demo.
 
 Each command adds its own parser and names the function that runs it; a new one is a function more in ``COMMANDS``.
 """
@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxa_auth import demo
-from fxa_auth.commands import account, db, mail
+from fxa_auth.commands import account, db, events, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings
 from fxa_auth.extras import missing_extras
@@ -164,6 +164,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     account.add_parser,
     db.add_parser,
     demo.add_parser,
+    events.add_parser,
     mail.add_parser,
 )
 """Each adds the parser of one command, with ``set_defaults(run=…)``: a function from the options to the exit code."""

@@ -17,7 +17,7 @@ from fxa_auth.accounts import Accounts, SignIn
 from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
-from fxa_auth.records import Account, Client, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.records import Account, Client, Event, LinkOptions, QueuedMail, Token, TokenKind
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
@@ -211,9 +211,14 @@ class DomainTestCase(TestCase):
     async def rows(self, table: str) -> list[dict[str, Any]]:
         return [dict(row) for row in await self.database.query(f"SELECT * FROM {table}", {})]
 
+    async def log(self) -> list[Event]:
+        """All events recorded, in the order of the log."""
+        await self.store.event_log.number(1000, self.now_ms)
+        return await self.store.event_log.after(0, 1000)
+
     async def events(self) -> list[str]:
-        """The kinds of all events recorded."""
-        return sorted(row["kind"] for row in await self.rows("events"))
+        """The kinds of all events recorded, in the order of the log."""
+        return [event.kind for event in await self.log()]
 
     async def mails(self) -> list[QueuedMail]:
         return await self.store.mails.due(self.now_ms, 1000)

@@ -338,8 +338,13 @@ class Api:
         return [mails[row["id"]] for row in rows]
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
-        rows = await self.database.query("SELECT kind, payload FROM events ORDER BY rowid", {})
-        return [(row["kind"], json.loads(row["payload"])) for row in rows]
+        """Kind and payload of all events so far."""
+        await self.store.event_log.number(1000, 0)
+        return [(event.kind, dict(event.payload)) for event in await self.store.event_log.after(0, 1000)]
+
+    async def kinds(self) -> list[str]:
+        """The kinds of all events so far."""
+        return [kind for kind, _ in await self.events()]
 
 
 def session(answer: Mapping[str, Any]) -> Key:
