@@ -126,6 +126,10 @@ def _base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def _optional_base_url(url: str | None) -> str | None:
+    return None if url is None else _base_url(url)
+
+
 def _customs_url(url: str) -> str:
     if url == "builtin":
         raise Refused('the builtin policy is not built yet: use "none" or the http(s) URL of a customs server')
@@ -216,9 +220,7 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
-OptionalBaseUrl = Annotated[
-    str | None, Kind("an http(s) URL without user, query and fragment", lambda url: url and _base_url(url))
-]
+OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
