@@ -33,16 +33,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1) -> Iterator[int]:
-    """The port of a fresh daemon. ``reads_on_thread`` sends point reads to the store's thread, like all other work."""
+def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, settings: str = "") -> Iterator[int]:
+    """The port of a fresh daemon with further ``settings`` (TOML).
+
+    ``reads_on_thread`` sends point reads to the store's thread, like all other work.
+    """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
-        settings = Path(folder, "settings.toml")
-        settings.write_text(f"verifierVersion = {verifier_version}\n")
+        file = Path(folder, "settings.toml")
+        file.write_text(f"verifierVersion = {verifier_version}\n{settings}")
         environ = {
             **os.environ,
             "NODE_ENV": "prod",
-            "CONFIG_FILES": str(settings),
+            "CONFIG_FILES": str(file),
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "DATABASE_URL": f"sqlite:///{folder}/accounts.sqlite",

@@ -89,7 +89,7 @@ class Accounts:
         if pre_verify_token is not None:
             await self._pre_verification.verify(pre_verify_token, email)
         verified = pre_verified or pre_verify_token is not None
-        verifier, wrap_kb = await self._passwords.make_verifier(auth_pw)
+        verifier, wrap_kb = await self._passwords.make_verifier(auth_pw, client)
         account = self._new_account(email, verifier, verified, client)
         sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
         removal = self._removal_of(old, client)

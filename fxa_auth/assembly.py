@@ -83,7 +83,10 @@ class Assembly:
         self.connections = HTTPConnectionPool(reactor, persistent=True)
         self.storage = Storage(settings, reactor)
         self.store = self.storage.store
-        self.scrypt = ScryptPool(reactor, len(os.sched_getaffinity(0)), settings.scrypt.max_pending)
+        scrypt = settings.scrypt
+        self.scrypt = ScryptPool(
+            reactor, len(os.sched_getaffinity(0)), scrypt.max_pending, scrypt.max_pending_per_address
+        )
         self.lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self.sink = MailSink(reactor, console) if settings.development else None
         http = HTTPClient(Agent(reactor, pool=self.connections))

@@ -84,19 +84,19 @@ class Credentials:
             raise errors.incorrect_password(account.email) from None
         return PasswordChange(account.uid, key_fetch, change, account.email_verified)
 
-    async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes) -> None:
+    async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes, client: Client) -> None:
         """Set the new password around the same kB and end every session; a lock stays.
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, wrap_kb)
+        await self._set_password(token, auth_pw, wrap_kb, client)
 
-    async def reset(self, token: Token, auth_pw: bytes) -> None:
+    async def reset(self, token: Token, auth_pw: bytes, client: Client) -> None:
         """Set a new password and a new kB, end every session, and lift a lock; kA stays.
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, None)
+        await self._set_password(token, auth_pw, None, client)
         await self._customs.password_reset(emailaddress.normalize(token.email))
 
     async def send_forgot_code(
@@ -171,12 +171,12 @@ class Credentials:
             raise errors.invalid_token() from None
         return {"tries": row["tries"], "ttl": self.forgot_status(token).ttl_s}
 
-    async def _set_password(self, token: Token, auth_pw: bytes, wrap_kb: bytes | None) -> None:
+    async def _set_password(self, token: Token, auth_pw: bytes, wrap_kb: bytes | None, client: Client) -> None:
         """A change with the wrapKb to keep, or a reset without one.
 
         Hash first, then use the token up and set the password in one change: a crash between costs nothing.
         """
-        verifier, _ = await self._passwords.make_verifier(auth_pw, wrap_kb)
+        verifier, _ = await self._passwords.make_verifier(auth_pw, client, wrap_kb)
         accounts, events, uid, now_ms = self._store.accounts, self._store.events, token.uid, time_ms(self._clock)
         further: Sequence[Statement]
         if wrap_kb is None:

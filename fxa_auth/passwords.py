@@ -22,7 +22,7 @@ _log = Logger()
 
 
 class Stretcher(Protocol):
-    async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
+    async def stretch(self, auth_pw: bytes, auth_salt: bytes, client_address: str) -> bytes:
         """scrypt over both (32 bytes each); raises ApiError 503/201 when too much is waiting."""
 
 
@@ -50,13 +50,15 @@ class Passwords:
         self._verifier_version = verifier_version
         self._lockout_enabled = lockout_enabled
 
-    async def make_verifier(self, auth_pw: bytes, wrap_kb: bytes | None = None) -> tuple[Verifier, bytes]:
+    async def make_verifier(
+        self, auth_pw: bytes, client: Client, wrap_kb: bytes | None = None
+    ) -> tuple[Verifier, bytes]:
         """A verifier under a new salt, and the wrapKb that it wraps: the one given, or else one drawn at random.
 
         :raises ApiError: 503/201, too many hashes are pending
         """
         version, auth_salt = self._verifier_version, self._random(onepw.KEY_LENGTH)
-        stretched = await self._stretch(version, auth_pw, auth_salt)
+        stretched = await self._stretch(version, auth_pw, auth_salt, client)
         if wrap_kb is None:
             wrap_wrap_kb = self._random(onepw.KEY_LENGTH)
             wrap_kb = onepw.swap_wrap(wrap_wrap_kb, stretched, version)
@@ -93,7 +95,7 @@ class Passwords:
         :raises ApiError: 103, or 120 when the address was sent in another case than it is stored in; 503/201
         """
         verifier = account.verifier
-        stretched = await self._stretch(verifier.version, auth_pw, verifier.auth_salt)
+        stretched = await self._stretch(verifier.version, auth_pw, verifier.auth_salt, client)
         if hmac.compare_digest(onepw.verify_hash(stretched, verifier.version), verifier.verify_hash):
             return onepw.swap_wrap(verifier.wrap_wrap_kb, stretched, verifier.version)
         if await self._customs.failed_login(client.ip, account.normalized_email) and self._lockout_enabled:
@@ -109,7 +111,7 @@ class Passwords:
         await self._store.change(*event, self._store.accounts.lock(account.uid, now_ms, self._random(16)))
         _log.info("account.locked", uid=account.uid.hex())
 
-    async def _stretch(self, version: int, auth_pw: bytes, auth_salt: bytes) -> bytes:
+    async def _stretch(self, version: int, auth_pw: bytes, auth_salt: bytes, client: Client) -> bytes:
         if version == 0:
             return onepw.stretch_version_0(auth_pw, auth_salt)
-        return await self._stretcher.stretch(auth_pw, auth_salt)
+        return await self._stretcher.stretch(auth_pw, auth_salt, client.ip)

@@ -1,4 +1,4 @@
-"""The CPU pool for password hashes: threads of our own, nicer than the reactor, with a bounded queue.
+"""The CPU pool for password hashes: threads of our own, nicer than the reactor, with a bounded queue that is fair.
 
 One hash takes 64 MiB and about a tenth of a second. The reactor's own thread pool is left alone, since it resolves
 names.
@@ -8,32 +8,56 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from nacl.bindings import crypto_pwhash_scryptsalsa208sha256_ll
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.internet.threads import deferToThreadPool
+from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
-from fxa_auth import errors, onepw
+from fxa_auth import clientnetwork, errors, onepw
+from fxa_auth.fairqueue import FairQueue
 
 _NICENESS = 10
+_EXPRESS = 1
+"""Threads beyond those that a flood may fill, so that another client need not wait until a hash of the flood ends."""
+
 _MAX_MEMORY = 128 * onepw.SCRYPT_N * onepw.SCRYPT_R * 2
 
 
-class ScryptPool:
-    """Stretches passwords on ``threads`` threads.
+@dataclass(frozen=True)
+class _Task:
+    """A hash that waits for a thread, and who waits for the hash."""
 
-    ``max_pending`` bounds the hashes waiting or running; 0 means no bound.
+    auth_pw: bytes = field(repr=False)
+    auth_salt: bytes = field(repr=False)
+    outcome: Deferred[bytes]
+
+
+class ScryptPool:
+    """Stretches passwords on ``threads`` threads, and on one more for clients that have none running; they take turns.
+
+    ``max_pending`` bounds the hashes waiting or running, ``max_pending_per_address`` those waiting for one client
+    address; 0 means no bound.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, threads: int, max_pending: int) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, threads: int, max_pending: int, max_pending_per_address: int
+    ) -> None:
         self._reactor = reactor
-        self._pool = ThreadPool(minthreads=0, maxthreads=threads, name="scrypt")
+        self._threads = threads
+        self._pool = ThreadPool(minthreads=0, maxthreads=threads + _EXPRESS, name="scrypt")
         self._stopping = False
+        self._waiting: FairQueue[_Task] = FairQueue()
+        self._running: Counter[str] = Counter()
+        self._refused = 0
         self._high_water_mark = 0
-        self.max_pending = max_pending
-        self.pending = 0
+        self._max_pending = max_pending
+        self._max_pending_per_address = max_pending_per_address
 
     def start(self) -> None:
         self._pool.start()
@@ -41,32 +65,82 @@ class ScryptPool:
     def stop(self) -> None:
         """End the threads. Hashes that wait are given up; one that runs is waited for."""
         self._stopping = True
+        while (owner := self._waiting.next_owner()) is not None:
+            self._waiting.take(owner).outcome.errback(errors.service_unavailable())
         self._pool.stop()
 
-    def statistics(self) -> Mapping[str, int]:
-        """The bound, the hashes pending now, and the most that were at once since this was last asked."""
-        mark, self._high_water_mark = self._high_water_mark, self.pending
-        return {"maxPending": self.max_pending, "numPending": self.pending, "numPendingHWM": mark}
+    @property
+    def pending(self) -> int:
+        """The hashes that wait or run."""
+        return len(self._waiting) + self._running.total()
 
-    async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
+    def statistics(self) -> Mapping[str, int]:
+        """The bound, the hashes pending now, the most that were at once and those refused since this was last asked."""
+        mark, self._high_water_mark = self._high_water_mark, self.pending
+        refused, self._refused = self._refused, 0
+        return {
+            "maxPending": self._max_pending,
+            "numPending": self.pending,
+            "numPendingHWM": mark,
+            "refused": refused,
+        }
+
+    async def stretch(self, auth_pw: bytes, auth_salt: bytes, client_address: str) -> bytes:
         """The ``stretched`` of verifier version 1: scrypt over both (32 bytes each), 32 bytes.
+
+        When there is room for no more, whoever has the most waiting loses the latest: the caller, or one whose call
+        fails in its stead.
 
         :raises ApiError: 503/201, too many hashes are pending, or the pool has been stopped
         """
-        if self._stopping or 0 < self.max_pending <= self.pending:
-            raise errors.service_unavailable()
-        self.pending += 1
+        owner = clientnetwork.of(client_address)
+        self._make_room(owner)
+        task = _Task(auth_pw, auth_salt, Deferred())
+        self._waiting.put(owner, task)
         self._high_water_mark = max(self._high_water_mark, self.pending)
-        try:
-            return await deferToThreadPool(self._reactor, self._pool, self._hash, auth_pw, auth_salt)
-        finally:
-            self.pending -= 1
+        self._fill_threads()
+        return await task.outcome
 
-    def _hash(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
+    def _make_room(self, owner: str) -> None:
         if self._stopping:
             raise errors.service_unavailable()
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
-        stretched: bytes = crypto_pwhash_scryptsalsa208sha256_ll(
-            auth_pw, auth_salt, onepw.SCRYPT_N, onepw.SCRYPT_R, onepw.SCRYPT_P, onepw.KEY_LENGTH, _MAX_MEMORY
-        )
-        return stretched
+        if 0 < self._max_pending_per_address <= self._waiting.waiting(owner):
+            self._refused += 1
+            raise errors.service_unavailable()
+        if 0 < self._max_pending <= self.pending:
+            self._refused += 1
+            pushed_out = self._waiting.give_way(owner)
+            if pushed_out is None:
+                raise errors.service_unavailable()
+            pushed_out.outcome.errback(errors.service_unavailable())
+
+    def _fill_threads(self) -> None:
+        while (owner := self._next_owner()) is not None:
+            task = self._waiting.take(owner)
+            self._running[owner] += 1
+            hashing = deferToThreadPool(self._reactor, self._pool, _hash, task.auth_pw, task.auth_salt)
+            hashing.addBoth(self._hashed, owner, task)
+
+    def _next_owner(self) -> str | None:
+        """Whose hash is to run now, if there is a thread for it: the last one is for clients that have none running."""
+        running = self._running.total()
+        if running < self._threads:
+            return self._waiting.next_owner()
+        if running < self._threads + _EXPRESS:
+            return self._waiting.next_owner(passing_over=self._running)
+        return None
+
+    def _hashed(self, result: bytes | Failure, owner: str, task: _Task) -> None:
+        self._running[owner] -= 1
+        if not self._running[owner]:
+            del self._running[owner]
+        self._fill_threads()
+        task.outcome.callback(result)
+
+
+def _hash(auth_pw: bytes, auth_salt: bytes) -> bytes:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    stretched: bytes = crypto_pwhash_scryptsalsa208sha256_ll(
+        auth_pw, auth_salt, onepw.SCRYPT_N, onepw.SCRYPT_R, onepw.SCRYPT_P, onepw.KEY_LENGTH, _MAX_MEMORY
+    )
+    return stretched

@@ -69,10 +69,12 @@ class ObedientStretcher:
 
     def __init__(self) -> None:
         self.hashes = 0
+        self.asked_by: list[str] = []
         self.gate: Deferred[None] | None = None
 
-    async def stretch(self, auth_pw: bytes, auth_salt: bytes) -> bytes:
+    async def stretch(self, auth_pw: bytes, auth_salt: bytes, client_address: str) -> bytes:
         self.hashes += 1
+        self.asked_by.append(client_address)
         if self.gate is not None:
             await self.gate
         return onepw.xor(auth_pw, auth_salt)

@@ -184,7 +184,9 @@ class RaceTests(DomainTestCase):
         while self.stretcher.hashes < hashes + 4:
             await self.rows("accounts")
         gate, self.stretcher.gate = self.stretcher.gate, None
-        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(
+            await self.live(change.password_change_token), NEW_PW, WRAP_KB, self.client()
+        )
         gate.callback(None)
         for call in (*logins, *starts, *removals):
             self.assertEqual((await self.assertFailure(call, errors.ApiError)).errno, 103)

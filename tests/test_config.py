@@ -322,6 +322,7 @@ class ValueTests(Complaining):
         ("verifierVersion", (2, -1, "1", True, None)),
         ("lockoutEnabled", ("true", 1, None)),
         ("scrypt.maxPending", (-1, 2**31, "1", None)),
+        ("scrypt.maxPendingPerAddress", (-1, 2**31, "1", None)),
         ("toobusy.maxLag", (-1, "1", None)),
         ("hawk.mode", ("", "lax", None)),
         ("reportedVersion", ("1\n2", None, 1)),
@@ -601,9 +602,16 @@ def reads(source: str) -> set[tuple[str, str]]:
     tree = ast.parse(source)
     bound = {"settings": "settings", "self": "self"}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr) and isinstance(node.value, ast.Attribute):
+        if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            bound.update({target.id: node.value.attr for target in targets if isinstance(target, ast.Name)})
+            pairs = [pair for target in targets for pair in _pairs(target, node.value)]
+            bound.update(
+                {
+                    target.id: value.attr.lstrip("_")
+                    for target, value in pairs
+                    if isinstance(target, ast.Name) and isinstance(value, ast.Attribute)
+                }
+            )
         if isinstance(node, ast.arg) and node.annotation is not None:
             sort = ast.unparse(node.annotation).strip("'\"").rpartition(".")[2]
             if sort in groups:
@@ -617,6 +625,14 @@ def reads(source: str) -> set[tuple[str, str]]:
         elif isinstance(node.value, ast.Name) and node.value.id in bound:
             found.add((bound[node.value.id], node.attr))
     return found
+
+
+def _pairs(target: ast.expr, value: ast.expr | None) -> Iterator[tuple[ast.expr, ast.expr | None]]:
+    """What is bound to what: ``a, b = x, y`` binds a to x and b to y."""
+    if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        yield from zip(target.elts, value.elts, strict=False)
+    else:
+        yield target, value
 
 
 def _groups(group: type[SettingsGroup], name: str) -> Iterator[tuple[str, type[SettingsGroup]]]:
@@ -659,6 +675,8 @@ class ReaderTests(SynchronousTestCase):
 
     def test_a_bound_table_is_a_reader(self) -> None:
         self.assertIn(("smtp", "port"), reads("mail = settings.smtp\nconnect(mail.port)"))
+        self.assertIn(("smtp", "port"), reads("host, mail = x.host, self._settings.smtp\nconnect(mail.port)"))
+        self.assertIn(("settings", "env"), reads("tree = self._settings\nuse(tree.env)"))
         self.assertIn(("smtp", "port"), reads("def f(mail: Smtp): return mail.port"))
         self.assertIn(("smtp", "port"), reads("def f(mail: 'config.Smtp'): return mail.port"))
         self.assertIn(("settings", "env"), reads("def f(tree: Settings): return tree.env"))

@@ -21,7 +21,9 @@ class ChangeTests(DomainTestCase):
         change = await self.credentials.start_change(EMAIL, PW, self.client())
         self.assertEqual(await self.kb_of(change.key_fetch_token), (ka, wrap_kb))
         self.assertTrue(change.verified)
-        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(
+            await self.live(change.password_change_token), NEW_PW, WRAP_KB, self.client()
+        )
         keys = await self.kb_of((await self.login(auth_pw=NEW_PW, with_keys=True)).key_fetch_token)
         self.assertEqual(keys, (ka, WRAP_KB), "kB is what the client wrapped")
 
@@ -31,7 +33,7 @@ class ChangeTests(DomainTestCase):
         await self.credentials.send_forgot_code(EMAIL, self.client(), OPTIONS)
         token, before = await self.live(await self.start()), await self.account()
         self.clock.advance(5)
-        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client())
         self.assertEqual(await self.rows("tokens"), [])
         await self.assertRefused(103, self.login())
         account = await self.account()
@@ -41,35 +43,37 @@ class ChangeTests(DomainTestCase):
     async def test_other_accounts_keep_their_tokens(self) -> None:
         other = await self.create("other@example.com")
         await self.create()
-        await self.credentials.finish_change(await self.live(await self.start()), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(await self.live(await self.start()), NEW_PW, WRAP_KB, self.client())
         self.assertEqual((await self.live(other.session_token)).uid, other.uid)
 
     async def test_a_lock_stays(self) -> None:
         await self.create()
         token = await self.live(await self.start())
         code = await self.lock()
-        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client())
         self.assertEqual((await self.account()).unlock_code, code)
 
     async def test_an_unverified_account_may(self) -> None:
         await self.create(verified=False)
         change = await self.credentials.start_change(EMAIL, PW, self.client())
         self.assertFalse(change.verified)
-        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(
+            await self.live(change.password_change_token), NEW_PW, WRAP_KB, self.client()
+        )
         self.assertFalse((await self.login(auth_pw=NEW_PW)).verified)
 
     async def test_a_newer_token_voids_the_older(self) -> None:
         await self.create()
         first = await self.live(await self.start())
         second = await self.start()
-        await self.assertRefused(110, self.credentials.finish_change(first, NEW_PW, WRAP_KB))
+        await self.assertRefused(110, self.credentials.finish_change(first, NEW_PW, WRAP_KB, self.client()))
         await self.login()
-        await self.credentials.finish_change(await self.live(second), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(await self.live(second), NEW_PW, WRAP_KB, self.client())
 
     async def test_one_of_twenty_finishes_with_one_token_succeeds(self) -> None:
         await self.create()
         token = await self.live(await self.start())
-        calls = [self.credentials.finish_change(token, bytes([n]) * 32, WRAP_KB) for n in range(20)]
+        calls = [self.credentials.finish_change(token, bytes([n]) * 32, WRAP_KB, self.client()) for n in range(20)]
         _, counted = await outcomes(calls)
         self.assertEqual(counted, {200: 1, 110: 19})
         logins = await outcomes([self.login(auth_pw=bytes([n]) * 32) for n in range(20)])
@@ -83,9 +87,9 @@ class ChangeTests(DomainTestCase):
             raise errors.service_unavailable()
 
         patch = self.patch(self.stretcher, "stretch", refuse)
-        await self.assertRefused(201, self.credentials.finish_change(token, NEW_PW, WRAP_KB))
+        await self.assertRefused(201, self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client()))
         patch.restore()
-        await self.credentials.finish_change(token, NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client())
 
 
 class ForgotTests(DomainTestCase):
@@ -194,7 +198,7 @@ class ForgotTests(DomainTestCase):
         token = await self.reset_token()
         self.clock.advance(5)
         self.customs.calls.clear()
-        await self.credentials.reset(token, NEW_PW)
+        await self.credentials.reset(token, NEW_PW, self.client())
         self.assertEqual(self.customs.calls, [("password_reset", EMAIL.lower())])
         self.assertEqual(await self.rows("tokens"), [])
         self.assertEqual((await self.account()).verifier_set_at_ms, self.now_ms)
@@ -207,7 +211,7 @@ class ForgotTests(DomainTestCase):
         await self.create()
         token = await self.reset_token()
         await self.lock()
-        await self.credentials.reset(token, NEW_PW)
+        await self.credentials.reset(token, NEW_PW, self.client())
         account = await self.account()
         self.assertEqual((account.locked_at_ms, account.unlock_code), (None, None))
 
@@ -215,7 +219,7 @@ class ForgotTests(DomainTestCase):
         await self.create()
         token = await self.reset_token()
         self.customs.calls.clear()
-        _, counted = await outcomes([self.credentials.reset(token, bytes([n]) * 32) for n in range(20)])
+        _, counted = await outcomes([self.credentials.reset(token, bytes([n]) * 32, self.client()) for n in range(20)])
         self.assertEqual(counted, {200: 1, 110: 19})
         self.assertEqual(len(self.customs.calls), 1, "the policy hears of the one")
 

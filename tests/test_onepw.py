@@ -47,14 +47,14 @@ class VectorTests(TestCase):
     """Every row of vectors.json that is about passwords and bundles."""
 
     async def test_passwords(self) -> None:
-        pool = ScryptPool(reactor, threads=2, max_pending=0)
+        pool = ScryptPool(reactor, threads=2, max_pending=0, max_pending_per_address=0)
         pool.start()
         self.addCleanup(pool.stop)
         self.assertEqual({row["verifierVersion"] for row in vectors("password")}, {0, 1})
         for row in vectors("password"):
             version = row["verifierVersion"]
             if version == 1:
-                stretched = await pool.stretch(row["authPW"], row["authSalt"])
+                stretched = await pool.stretch(row["authPW"], row["authSalt"], "127.0.0.1")
             else:
                 stretched = onepw.stretch_version_0(row["authPW"], row["authSalt"])
             self.assertEqual(stretched, row["stretched"])

@@ -17,20 +17,29 @@ class VerifierTests(DomainTestCase):
 
     async def test_each_version_keeps_what_its_arithmetic_says(self) -> None:
         for version in (0, 1):
-            verifier, wrap_kb = await self.make_passwords(version).make_verifier(PW)
+            verifier, wrap_kb = await self.make_passwords(version).make_verifier(PW, self.client())
             stretched = onepw.xor(PW, verifier.auth_salt)
             self.assertEqual(verifier.version, version)
             self.assertEqual(verifier.verify_hash, onepw.verify_hash(stretched, version))
             self.assertEqual(wrap_kb, onepw.swap_wrap(verifier.wrap_wrap_kb, stretched, version))
         self.assertEqual(self.stretcher.hashes, 1, "version 0 needs no hash")
 
+    async def test_hashes_are_asked_for_on_behalf_of_the_client(self) -> None:
+        """Else the clients could not take turns."""
+        await self.create()
+        await self.login()
+        change = await self.credentials.start_change(EMAIL, PW, self.client())
+        token = await self.live(change.password_change_token)
+        await self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client())
+        self.assertEqual(self.stretcher.asked_by, [self.client().ip] * 4)
+
     async def test_a_given_wrap_kb_is_kept(self) -> None:
-        verifier, wrap_kb = await self.passwords.make_verifier(PW, WRAP_KB)
+        verifier, wrap_kb = await self.passwords.make_verifier(PW, self.client(), WRAP_KB)
         stretched = onepw.xor(PW, verifier.auth_salt)
         self.assertEqual((wrap_kb, onepw.swap_wrap(verifier.wrap_wrap_kb, stretched, 1)), (WRAP_KB, WRAP_KB))
 
     async def test_every_verifier_has_a_salt_and_a_wrap_of_its_own(self) -> None:
-        made = [await self.passwords.make_verifier(PW) for _ in range(20)]
+        made = [await self.passwords.make_verifier(PW, self.client()) for _ in range(20)]
         for values in zip(*((v.auth_salt, v.verify_hash, v.wrap_wrap_kb, kb) for v, kb in made), strict=True):
             self.assertEqual(len(set(values)), 20)
             self.assertEqual({len(value) for value in values}, {32})
@@ -41,7 +50,9 @@ class VerifierTests(DomainTestCase):
         await self.login()
         self.assertEqual((await self.account()).verifier.version, 1)
         change = await self.credentials.start_change(EMAIL, PW, self.client())
-        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(
+            await self.live(change.password_change_token), NEW_PW, WRAP_KB, self.client()
+        )
         self.assertEqual((await self.account()).verifier.version, 0)
         await self.login(auth_pw=NEW_PW)
 

@@ -81,7 +81,9 @@ class BlackoutTests(DomainTestCase):
         await self.create(verified=False)
         self.clock.advance(600)
         change = await self.credentials.start_change(EMAIL, PW, self.client())
-        await self.credentials.finish_change(await self.live(change.password_change_token), NEW_PW, WRAP_KB)
+        await self.credentials.finish_change(
+            await self.live(change.password_change_token), NEW_PW, WRAP_KB, self.client()
+        )
         session = await self.live((await self.login(auth_pw=NEW_PW)).session_token)
         await self.verification.resend_email_code(session, self.client(), OPTIONS)
         self.assertEqual(len(await self.mails()), 1)

@@ -15,6 +15,7 @@ from fxa_auth.errors import ApiError
 from fxa_auth.workers import ScryptPool
 
 PW, SALT = b"\xab" * 32, b"\x01" * 32
+ALICE, BOB, CAROL, MALLORY = "192.0.2.1", "192.0.2.2", "192.0.2.3", "203.0.113.9"
 
 
 class ScryptPoolTests(TestCase):
@@ -35,15 +36,15 @@ class ScryptPoolTests(TestCase):
         self.hashed.append(auth_pw)
         return bytes(32)
 
-    def pool(self, threads: int, max_pending: int) -> ScryptPool:
-        pool = ScryptPool(reactor, threads, max_pending)
+    def pool(self, threads: int, max_pending: int, max_pending_per_address: int = 0) -> ScryptPool:
+        pool = ScryptPool(reactor, threads, max_pending, max_pending_per_address)
         pool.start()
         self.addCleanup(pool.stop)
         self.addCleanup(self.go_on.set)
         return pool
 
-    def stretch(self, pool: ScryptPool) -> Deferred[bytes]:
-        return Deferred.fromCoroutine(pool.stretch(PW, SALT))
+    def stretch(self, pool: ScryptPool, address: str = ALICE, auth_pw: bytes = PW) -> Deferred[bytes]:
+        return Deferred.fromCoroutine(pool.stretch(auth_pw, SALT, address))
 
     async def assertRefused(self, call: Deferred[bytes]) -> None:
         error = await self.assertFailure(call, ApiError)
@@ -69,6 +70,74 @@ class ScryptPoolTests(TestCase):
         calls = [self.stretch(pool) for _ in range(200)]
         self.go_on.set()
         self.assertEqual(await self.outcomes(calls), [True] * 200)
+
+    async def test_clients_take_turns_however_many_hashes_one_of_them_asks_for(self) -> None:
+        pool = self.pool(threads=1, max_pending=0)
+        calls = [self.stretch(pool, MALLORY, b"m0"), self.stretch(pool, ALICE, b"a0")]  # these run at once
+        calls += [self.stretch(pool, MALLORY, b"m%d" % n) for n in range(1, 5)]
+        calls += [self.stretch(pool, BOB, b"b%d" % n) for n in range(2)]
+        calls.append(self.stretch(pool, CAROL, b"c0"))
+        one_by_one = threading.Lock()
+
+        def hash_alone(auth_pw: bytes, *_: object) -> bytes:
+            with one_by_one:
+                self.hashed.append(auth_pw)
+            return bytes(32)
+
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", hash_alone)
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(calls), [True] * 9)
+        place = self.hashed.index
+        for others in (b"b0", b"b1", b"c0"):
+            self.assertLess(place(others), place(b"m4"), self.hashed)
+        self.assertLess(place(b"c0"), place(b"m3"), self.hashed)
+
+    async def test_one_client_alone_cannot_take_the_last_thread(self) -> None:
+        """So that another need not wait until a hash of a flood ends."""
+        meeting = threading.Barrier(2, timeout=60)
+        self.go_on.wait = meeting.wait  # type: ignore[method-assign, assignment]
+        pool = self.pool(threads=1, max_pending=0)
+        mallorys = [self.stretch(pool, MALLORY) for _ in range(3)]
+        alices = self.stretch(pool, ALICE)
+        self.assertEqual(await alices, bytes(32), "it ran beside the first of the flood")
+        others = [self.stretch(pool, address) for address in (BOB, CAROL)]
+        self.assertEqual(await self.outcomes([*mallorys, *others]), [True] * 5)
+
+    async def test_the_addresses_of_an_ipv6_network_are_one_client(self) -> None:
+        pool = self.pool(threads=1, max_pending=0, max_pending_per_address=1)
+        running = self.stretch(pool, "2001:db8::1")
+        waiting = self.stretch(pool, "2001:db8::2")
+        await self.assertRefused(self.stretch(pool, "2001:db8::ffff:3"))
+        other = self.stretch(pool, "2001:db8:0:1::1")
+        self.go_on.set()
+        self.assertEqual(await self.outcomes([running, waiting, other]), [True] * 3)
+
+    async def test_a_client_with_too_many_waiting_is_refused_and_others_are_not(self) -> None:
+        pool = self.pool(threads=1, max_pending=0, max_pending_per_address=2)
+        accepted = [self.stretch(pool, MALLORY) for _ in range(3)]
+        await self.assertRefused(self.stretch(pool, MALLORY))
+        accepted += [self.stretch(pool, ALICE) for _ in range(3)]
+        self.assertEqual(pool.statistics()["refused"], 1)
+        self.assertEqual(pool.statistics()["refused"], 0, "it starts anew when read")
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(accepted), [True] * 6)
+
+    async def test_when_all_is_full_whoever_has_the_most_waiting_loses_the_latest(self) -> None:
+        pool = self.pool(threads=1, max_pending=5)
+        *kept, lost = [self.stretch(pool, MALLORY) for _ in range(5)]
+        kept.append(self.stretch(pool, ALICE))
+        await self.assertRefused(lost)
+        await self.assertRefused(self.stretch(pool, MALLORY))
+        self.assertEqual(pool.pending, 5)
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(kept), [True] * 5)
+
+    async def test_who_has_as_many_waiting_as_any_other_is_refused(self) -> None:
+        pool = self.pool(threads=1, max_pending=4)
+        accepted = [self.stretch(pool, address) for address in (ALICE, ALICE, BOB, BOB)]
+        await self.assertRefused(self.stretch(pool, CAROL))
+        self.go_on.set()
+        self.assertEqual(await self.outcomes(accepted), [True] * 4)
 
     async def test_the_high_water_mark_starts_anew_when_read(self) -> None:
         pool = self.pool(threads=1, max_pending=0)
@@ -99,7 +168,7 @@ class ScryptPoolTests(TestCase):
             return bytes(32)
 
         self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", take_a_while)
-        pool = ScryptPool(reactor, 1, 0)
+        pool = ScryptPool(reactor, 1, 0, 0)
         pool.start()
         calls = [self.stretch(pool) for _ in range(50)]
         pool.stop()
@@ -109,7 +178,7 @@ class ScryptPoolTests(TestCase):
         self.assertEqual(outcomes, [True] * done + [201] * (50 - done))
 
     async def test_a_stopped_pool_refuses(self) -> None:
-        pool = ScryptPool(reactor, 1, 0)
+        pool = ScryptPool(reactor, 1, 0, 0)
         pool.start()
         pool.stop()
         await self.assertRefused(self.stretch(pool))

@@ -175,6 +175,10 @@ class Scrypt(SettingsGroup, frozen=True):
         Count,
         Setting("Password hashes that may wait or run at once; 0 is no limit.", env="SCRYPT_MAX_PENDING"),
     ] = 0
+    max_pending_per_address: Annotated[
+        Count,
+        Setting("Password hashes that may wait at once for one client (an IPv6 client is a /64); 0 is no limit."),
+    ] = 100
 
 
 class Toobusy(SettingsGroup, frozen=True):

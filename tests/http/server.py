@@ -167,7 +167,7 @@ class Api:
         self.database = SqliteDatabase(reactor, clock, None)  # type: ignore[arg-type]
         self._seal = Seal()
         self.store = store = Store(self.database, self._seal)
-        self.scrypt = ScryptPool(reactor, 1, 0)  # type: ignore[arg-type]
+        self.scrypt = ScryptPool(reactor, 1, 0, 0)  # type: ignore[arg-type]
         passwords = Passwords(store, customs, self.scrypt, os.urandom, clock, verifier_version, lockout)
         vouching = pre_verification or NobodyVouches()
         accounts = Accounts(store, passwords, customs, vouching, os.urandom, clock, self.url.domain, lambda: None)

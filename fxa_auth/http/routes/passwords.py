@@ -45,7 +45,7 @@ class PasswordRoutes:
         )
 
     async def password_change_finish(self, call: Call[PasswordChangeFinish]) -> Answer:
-        await self._credentials.finish_change(call.token, call.params.auth_pw, call.params.wrap_kb)
+        await self._credentials.finish_change(call.token, call.params.auth_pw, call.params.wrap_kb, call.client)
         return json_answer({})
 
     async def password_forgot_send_code(self, call: Call[SendCode]) -> Answer:
@@ -68,7 +68,7 @@ class PasswordRoutes:
         return json_answer({"tries": status.tries, "ttl": status.ttl_s})
 
     async def account_reset(self, call: Call[NewPassword]) -> Answer:
-        await self._credentials.reset(call.token, call.params.auth_pw)
+        await self._credentials.reset(call.token, call.params.auth_pw, call.client)
         return json_answer({})
 
 
