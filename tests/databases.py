@@ -38,7 +38,7 @@ from fxa_auth.store.sqlite import SqliteDatabase
 async def serve():
     database = SqliteDatabase(reactor, reactor, Path(sys.argv[1]))
     await database.start()
-    sql = "INSERT INTO events (id, kind, uid, created_at_ms, payload) VALUES (:id, 'x', :id, 1, '{}')"
+    sql = "INSERT INTO events (id, kind, uid, created_at_ms, payload) VALUES (:id, 'x', :id, 1, 'written by a daemon')"
     await database.change([Statement(sql, {"id": bytes(16)})])
     print("serving", flush=True)
 
@@ -94,6 +94,7 @@ def _statements(accounts: int) -> Iterator[Statement]:
     for name in ("b", "B", "a", "Ä", "_", "ß", "1"):
         lease = {"name": name, "holder": os.urandom(16)}
         yield Statement("INSERT INTO leases VALUES (:name, :holder, 9223372036854775807)", lease)
+    yield Statement("INSERT INTO event_cursors VALUES ('sequencer', 7, :now_ms)", {"now_ms": NOW_MS})
     for number in range(accounts):
         is_locked = {"locked_at_ms": NOW_MS, "unlock_code": os.urandom(16)} if number % 2 else {}
         language = None if number % 3 else "de, ñandú;q=0.5 😀"

@@ -170,7 +170,7 @@ class CopyTests(Transfers):
 
     def test_a_target_with_the_schema_alone_will_do(self) -> None:
         on_server, in_file = self.postgres(), make_sqlite(self.folder / "empty.sqlite", 0)
-        write(self.folder / "empty.sqlite", *(Statement(f"DELETE FROM {t}", {}) for t in ("sealing_keys", "leases")))
+        write(self.folder / "empty.sqlite", *(Statement(f"DELETE FROM {table.name}", {}) for table in bulk.tables()))
         with filling_postgres(on_server.url) as made:
             made.upgrade(NOW_MS)
             made.commit()
@@ -235,7 +235,7 @@ class CopyTests(Transfers):
             insert(target, table, rows[1:] if table.name == "events" else rows)
 
         def change_one(target: SqliteBulk, table: Table, rows: Sequence[bulk.Values]) -> None:
-            insert(target, table, [(*rows[0][:-1], "other"), *rows[1:]] if table.name == "events" else rows)
+            insert(target, table, [(*rows[0][:-1], 5), *rows[1:]] if table.name == "events" else rows)
 
         for fault in (lose_one, change_one):
             self.patch(SqliteBulk, "insert", fault)
