@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 _log = Logger()
 
-FAILURE_PAUSE_S = 5.0
+FAILURE_PAUSE_S = 10.0
 """How long to leave work alone that ended in an exception."""
 
 

@@ -49,4 +49,6 @@ class Basket:
         asked = self._http.post(self._url, data=form, headers=headers, allow_redirects=False, unbuffered=True)
         answer = await answer_to(asked, MAX_ANSWER_BYTES, DELIVERY_TIMEOUT_S, self._clock)
         if not 200 <= answer.status <= 299:
-            _log.error("basket.refused", status=answer.status, uid=event.uid.hex(), number=event.number)
+            _log.error(
+                "event.refused", publisher="basket", status=answer.status, uid=event.uid.hex(), number=event.number
+            )

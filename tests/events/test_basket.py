@@ -74,7 +74,7 @@ class BasketTests(TestCase):
             self.server.answer = answer
             with capturedLogs() as told:
                 await self.deliver()
-            [line] = [entry for entry in told if entry["log_format"] == "basket.refused"]
+            [line] = [entry for entry in told if entry["log_format"] == "event.refused"]
             self.assertEqual((line["status"], line["uid"], line["number"]), (status, UID.hex(), 7))
             self.assertNotIn(KEY, repr(line))
             self.assertNotIn("example.com", repr(line))
