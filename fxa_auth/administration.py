@@ -69,7 +69,7 @@ class Administration:
         """Mark the address as verified and record the event; False if it was so already, or the account has gone."""
         event = self._store.events.verified(account.uid, account.email, account.locale, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.verify_email(account.uid, "email is unverified"), event)
+            await self._store.change(self._store.accounts.verify_email(account.uid, "email is unverified"), *event)
         except DemandFailed:
             return False
         _log.info("event.verified", uid=account.uid.hex())
@@ -79,7 +79,8 @@ class Administration:
         """Unlock the account and have the abuse policy forget its failed logins; False if it was not locked."""
         if account.locked_at_ms is None:
             return False
-        await self._store.change(self._store.accounts.unlock(account.uid))
+        event = self._store.events.unlocked(account.uid, account.email, time_ms(self._clock))
+        await self._store.change(*event, self._store.accounts.unlock(account.uid))
         _log.info("account.unlocked", uid=account.uid.hex())
         await self._customs.unlocked(account.normalized_email)
         return True
@@ -97,7 +98,7 @@ class Administration:
         """Remove the account and all that belongs to it, and record the event; False if it had gone already."""
         event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.remove(account.uid, "account is there"), event)
+            await self._store.change(*event, self._store.accounts.remove(account.uid, "account is there"))
         except DemandFailed:
             return False
         _log.info("event.delete", uid=account.uid.hex())

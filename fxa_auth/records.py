@@ -6,8 +6,10 @@ fields stay out of ``repr``, so that a record in a log line or a traceback gives
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class TokenKind(Enum):
@@ -186,7 +188,15 @@ class Outlook:
 
 
 class EventKind(Enum):
+    """What other services may be told of; the value is the name that they are told."""
+
+    CREATED = "created"
     VERIFIED = "verified"
+    LOGIN = "login"
+    PASSWORD_CHANGE = "passwordChange"
+    RESET = "reset"
+    LOCK = "lock"
+    UNLOCK = "unlock"
     DELETE = "delete"
 
 
@@ -236,3 +246,18 @@ class Standing:
     email: str
     client: str
     times_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that has its place in the log; ``number`` counts from 1.
+
+    ``kind`` is a value of ``EventKind``, or one that a later version of this program has recorded. ``payload`` is what
+    the event's receivers are told (docs/events.md, "Events"); it has no secrets.
+    """
+
+    number: int
+    kind: str
+    uid: bytes
+    created_at_ms: int
+    payload: Mapping[str, Any]

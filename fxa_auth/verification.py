@@ -70,7 +70,7 @@ class Verification:
             raise errors.invalid_verification_code()
         event = self._store.events.verified(uid, account.email, account.locale, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.verify_email(uid, "email is unverified"), event)
+            await self._store.change(self._store.accounts.verify_email(uid, "email is unverified"), *event)
         except DemandFailed:
             return
         _log.info("event.verified", uid=uid.hex())
@@ -99,7 +99,8 @@ class Verification:
             return
         if not hmac.compare_digest(code, account.unlock_code):
             raise errors.invalid_verification_code()
-        await self._store.change(self._store.accounts.unlock(uid))
+        event = self._store.events.unlocked(uid, account.email, time_ms(self._clock))
+        await self._store.change(*event, self._store.accounts.unlock(uid))
         _log.info("account.unlocked", uid=uid.hex())
         await self._customs.unlocked(account.normalized_email)
 

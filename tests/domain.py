@@ -19,7 +19,7 @@ from fxa_auth.accounts import Accounts, SignIn
 from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
-from fxa_auth.records import Account, Client, LinkOptions, MailKind, StoredMail, Token, TokenKind
+from fxa_auth.records import Account, Client, Event, LinkOptions, MailKind, StoredMail, Token, TokenKind
 from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
@@ -132,7 +132,14 @@ class DomainTestCase(TestCase):
         self.passwords = self.make_passwords(self.verifier_version)
         self.accounts = self.make_accounts(["open"])
         self.credentials = Credentials(
-            self.store, self.passwords, self.customs, Lifetimes(LIFETIMES_MS), os.urandom, self.clock, self.announce
+            self.store,
+            self.passwords,
+            self.customs,
+            Lifetimes(LIFETIMES_MS),
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
         )
         self.verification = Verification(
             self.store, self.passwords, self.customs, self.clock, self.resend_blackout_ms, self.announce
@@ -240,9 +247,14 @@ class DomainTestCase(TestCase):
     async def rows(self, table: str) -> list[dict[str, Any]]:
         return [dict(row) for row in await self.database.query(f"SELECT * FROM {table}", {})]
 
+    async def log(self) -> list[Event]:
+        """All events recorded, in the order of the log."""
+        await self.store.event_log.number(1000, self.now_ms)
+        return await self.store.event_log.after(0, 1000)
+
     async def events(self) -> list[str]:
-        """The kinds of all events recorded."""
-        return sorted(row["kind"] for row in await self.rows("events"))
+        """The kinds of all events recorded, in the order of the log."""
+        return [event.kind for event in await self.log()]
 
     async def mails(self) -> list[StoredMail]:
         return list(await self.store.mails.page(None, 1000))

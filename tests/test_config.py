@@ -28,6 +28,7 @@ from fxa_auth.config import (
     load,
     masked_url,
 )
+from fxa_auth.records import EventKind
 
 PACKAGE = Path(fxa_auth.__file__).parent
 BY_NAME = {declared.name: declared for declared in DECLARED}
@@ -46,6 +47,9 @@ def load_value(name: str, value: Any, profile: str | None = None) -> Loaded:
 
 def value_of(loaded: Loaded, name: str) -> Any:
     return BY_NAME[name].value_in(loaded.settings)
+
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:fxa-accounts"
 
 
 class Complaining(SynchronousTestCase):
@@ -176,6 +180,15 @@ class EnvironmentTests(Complaining):
         "SMTP_SENDER": ("smtp.sender", "Me <me@example.com>", "Me <me@example.com>"),
         "TOOBUSY_MAX_LAG": ("toobusy.maxLag", "70", 70),
         "SCRYPT_MAX_PENDING": ("scrypt.maxPending", "100", 100),
+        "SNS_TOPIC_ARN": ("snsTopicArn", TOPIC, TOPIC),
+        "BASKET_API_URL": ("basket.apiUrl", "https://basket.example/news/", "https://basket.example/news"),
+        "BASKET_API_KEY": ("basket.apiKey", "12345", "12345"),
+    }
+    PARTNERS: Mapping[str, Mapping[str, str]] = {
+        "SMTP_USER": {"SMTP_PASS": "x"},
+        "SMTP_PASS": {"SMTP_USER": "x"},
+        "BASKET_API_URL": {"BASKET_API_KEY": "x"},
+        "BASKET_API_KEY": {"BASKET_API_URL": "http://x"},
     }
 
     def test_the_examples_are_every_variable(self) -> None:
@@ -183,8 +196,7 @@ class EnvironmentTests(Complaining):
 
     def test_each_variable_sets_its_setting(self) -> None:
         for variable, (name, text, expected) in self.EXAMPLES.items():
-            partner = {"SMTP_USER": {"SMTP_PASS": "x"}, "SMTP_PASS": {"SMTP_USER": "x"}}.get(variable, {})
-            loaded = load([], {**partner, variable: text})
+            loaded = load([], {**self.PARTNERS.get(variable, {}), variable: text})
             self.assertEqual(value_of(loaded, name), expected, variable)
             self.assertIs(type(value_of(loaded, name)), type(expected), variable)
             self.assertEqual(loaded.sources[name], f"environment {variable}")
@@ -314,6 +326,20 @@ class ValueTests(Complaining):
         ("tokenLifetimes.accountResetToken", (0, 10**13, -(10**13), "900000", None)),
         ("tokenLifetimes.passwordForgotToken", (0, True)),
         ("tokenLifetimes.passwordChangeToken", (0, 1.5)),
+        (
+            "snsTopicArn",
+            (
+                "", "accounts", "Disabled", "arn:aws:sns:eu-west-1:123456789012:", "arn:aws:sns::123456789012:a",
+                "arn:aws:sns:eu-west-1:12345:a", "arn:aws:sqs:eu-west-1:123456789012:a", f"{TOPIC}\n", f"{TOPIC}/a",
+                f"{TOPIC}.fifo.fifo", None, 1,
+            ),
+        ),
+        ("events.retention", (-1, 10**13, "1", None)),
+        ("events.sns.kinds", ([], ["created", "created"], ["Verified"], ["verified", "x"], "verified", None, 1)),
+        ("events.stdout.kinds", (["created", "created"], ["x"], [1], "verified", True, None)),
+        ("basket.apiUrl", ("", "basket.example", "http://a?b=c", "http://u@a", 1)),
+        ("basket.apiKey", ("", "a\nb", 1)),
+        ("aws.endpointUrl", ("", "localhost:4566", "http://a#b", 1)),
         ("verifierVersion", (2, -1, "1", True, None)),
         ("lockoutEnabled", ("true", 1, None)),
         ("scrypt.maxPending", (-1, 2**31, "1", None)),
@@ -397,6 +423,13 @@ class ValueTests(Complaining):
         ("tokenLifetimes.accountResetToken", -1, -1),
         ("registration.mode", ["open"], ("open",)),
         ("registration.mode", ["invite"], ("invite",)),
+        ("snsTopicArn", TOPIC, TOPIC),
+        *(("snsTopicArn", arn, arn) for arn in ("arn:aws-cn:sns:cn-north-1:123456789012:a_-B1", f"{TOPIC}.fifo")),
+        ("snsTopicArn", "disabled", "disabled"),
+        ("events.retention", 0, 0),
+        ("events.sns.kinds", ["delete", "login"], ("delete", "login")),
+        ("events.stdout.kinds", [], ()),
+        ("aws.endpointUrl", "http://127.0.0.1:4566/", "http://127.0.0.1:4566"),
         ("reportedVersion", "", ""),
     )
 
@@ -477,6 +510,18 @@ class ValueTests(Complaining):
         for profile, mode in (("prod", "closed"), ("stage", "closed"), ("dev", "open"), ("test", "open")):
             self.assertEqual(load([], {}, profile).settings.registration.mode, (mode,), profile)
 
+    def test_the_url_of_basket_and_its_key_come_together(self) -> None:
+        self.assertIn("basket.apiKey = unset", self.complaint(table("basket.apiUrl", "https://basket.example")))
+        complaint = self.complaint({}, {"BASKET_API_KEY": "hunter2"})
+        self.assertIn("basket.apiUrl = unset (default): basket.apiKey (environment BASKET_API_KEY) is set", complaint)
+        self.assertNotIn("hunter2", complaint)
+
+    def test_every_kind_of_event_can_be_chosen(self) -> None:
+        kinds = [kind.value for kind in EventKind]
+        for name in ("events.sns.kinds", "events.stdout.kinds"):
+            self.assertEqual(value_of(load_value(name, kinds), name), tuple(kinds))
+            self.assertIn(", ".join(kinds), self.complaint(table(name, ["x"])))
+
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}
         complaints = self.complaints(values, {"SMTP_PORT": "x"}, "nowhere")
@@ -522,17 +567,11 @@ class NameTests(Complaining):
             "bounces.region",
             "bounces.bounceQueueUrl",
             "bounces.complaintQueueUrl",
-            "basket.apiUrl",
-            "basket.apiKey",
         ):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
         self.assertEqual(self.complaint({"basket": {}}), "basket (a.toml): not built yet: leave it out")
-
-    def test_a_topic_is_refused_unless_it_is_disabled(self) -> None:
-        self.assertIn("snsTopicArn (a.toml): not built yet", self.complaint({"snsTopicArn": "arn:aws:sns:x"}))
-        self.assertEqual(load([Layer("a.toml", {"snsTopicArn": "disabled"})], {}).settings, Settings())
 
     def test_a_name_with_a_line_break_still_gives_one_line(self) -> None:
         self.assertEqual(len(self.complaint({"a\nb": 1}).splitlines()), 1)
@@ -600,7 +639,7 @@ class SecretTests(Complaining):
 
     def test_a_setting_whose_name_sounds_secret_is_marked_so(self) -> None:
         marked = {declared.name for declared in DECLARED if declared.setting.secret}
-        self.assertEqual(marked, {"smtp.password"})
+        self.assertEqual(marked, {"smtp.password", "basket.apiKey"})
 
 
 GARBAGE = st.recursive(

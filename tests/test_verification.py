@@ -19,7 +19,7 @@ class EmailCodeTests(DomainTestCase):
         calls = [self.verification.verify_email_code(account.uid, account.email_code) for _ in range(20)]
         self.assertEqual((await outcomes(calls))[1], {200: 20})
         self.assertTrue((await self.account()).email_verified)
-        self.assertEqual(await self.events(), ["verified"])
+        self.assertEqual(await self.events(), ["created", "verified"])
 
     async def test_a_wrong_code_is_refused_until_the_address_is_verified(self) -> None:
         await self.create(verified=False)

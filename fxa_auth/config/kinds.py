@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from fxa_auth import emailaddress
 from fxa_auth.language import TAG
+from fxa_auth.records import EventKind
 
 _LONGEST_MS = 10**12
 
@@ -28,6 +29,7 @@ _POSTGRES_URL = re.compile(
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
 
 _ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
+_EVENT_KINDS = tuple(kind.value for kind in EventKind)
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -125,6 +127,10 @@ def _base_url(url: str) -> str:
         raise ValueError
     parts = _split_url(url)
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
+
+
+def _optional_base_url(url: str | None) -> str | None:
+    return None if url is None else _base_url(url)
 
 
 def _customs_url(url: str) -> str:
@@ -227,6 +233,26 @@ def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tags
 
 
+def _topic_arn(arn: str) -> str:
+    if arn != "disabled" and not re.fullmatch(
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(\.fifo)?", arn, re.ASCII
+    ):
+        raise ValueError
+    return arn
+
+
+def _event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(_EVENT_KINDS):
+        raise ValueError
+    return kinds
+
+
+def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if not kinds:
+        raise ValueError
+    return _event_kinds(kinds)
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -256,6 +282,7 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
+OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
@@ -283,6 +310,11 @@ RegistrationMode = Annotated[
 ]
 MailDomains = Annotated[
     tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
+TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
+EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
+SomeEventKinds = Annotated[
+    tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
 ]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],

@@ -18,6 +18,7 @@ from fxa_auth.config.kinds import (
     DatabaseUrl,
     Domain,
     EhloName,
+    EventKinds,
     FilePath,
     Host,
     Interval,
@@ -30,6 +31,7 @@ from fxa_auth.config.kinds import (
     Mailbox,
     MailDomains,
     Name,
+    OptionalBaseUrl,
     OptionalFilePath,
     OptionalText,
     OptionalUrl,
@@ -39,7 +41,9 @@ from fxa_auth.config.kinds import (
     RegistrationMode,
     ReturnPath,
     Setting,
+    SomeEventKinds,
     Text,
+    TopicArn,
     TrustedProxies,
     literal,
     masked_url,
@@ -331,6 +335,40 @@ class Limits(SettingsGroup, frozen=True):
     bans: Bans = msgspec.field(default_factory=Bans)
 
 
+class EventsOnSns(SettingsGroup, frozen=True):
+    kinds: Annotated[SomeEventKinds, Setting("The events that are published to snsTopicArn.")] = ("verified", "delete")
+
+
+class EventsOnStdout(SettingsGroup, frozen=True):
+    kinds: Annotated[
+        EventKinds, Setting("The events that are written to stdout, a line of JSON each; an empty list is none.")
+    ] = ()
+
+
+class Events(SettingsGroup, frozen=True):
+    retention: Annotated[
+        Pause, Setting("Time in ms for which events are kept at least; longer while a publisher is not done with them.")
+    ] = 604_800_000
+    sns: EventsOnSns = msgspec.field(default_factory=EventsOnSns)
+    stdout: EventsOnStdout = msgspec.field(default_factory=EventsOnStdout)
+
+
+class Basket(SettingsGroup, frozen=True):
+    api_url: Annotated[
+        OptionalBaseUrl,
+        Setting("The Basket service that is told of verified addresses; unset is none.", env="BASKET_API_URL"),
+    ] = None
+    api_key: Annotated[
+        OptionalText, Setting("The key by which Basket knows this server.", env="BASKET_API_KEY", secret=True)
+    ] = None
+
+
+class Aws(SettingsGroup, frozen=True):
+    endpoint_url: Annotated[
+        OptionalBaseUrl, Setting("A service that is asked instead of Amazon's, and speaks like them; unset is none.")
+    ] = None
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -388,6 +426,12 @@ class Settings(SettingsGroup, frozen=True):
     branding: Branding = msgspec.field(default_factory=Branding)
     i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
+    sns_topic_arn: Annotated[
+        TopicArn, Setting("The Amazon SNS topic that events are published to; disabled is none.", env="SNS_TOPIC_ARN")
+    ] = "disabled"
+    events: Events = msgspec.field(default_factory=Events)
+    basket: Basket = msgspec.field(default_factory=Basket)
+    aws: Aws = msgspec.field(default_factory=Aws)
     verifier_version: Annotated[
         Literal[0, 1],
         Setting("How new passwords are stretched: 1 is scrypt, 0 is cheap and for development only.", dev=0),

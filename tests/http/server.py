@@ -197,7 +197,7 @@ class Api:
         accounts = Accounts(store, passwords, customs, rules, vouching, os.urandom, clock, domain, undelivered)
         verification = Verification(store, passwords, customs, clock, blackout_ms, undelivered)
         lifetimes = Lifetimes(lifetimes_ms)
-        credentials = Credentials(store, passwords, customs, lifetimes, os.urandom, clock, undelivered)
+        credentials = Credentials(store, passwords, customs, lifetimes, os.urandom, clock, domain, undelivered)
         self.signing = Signing(store, clock, self.url.domain)
         self.routes: list[Route] = [
             *AccountRoutes(accounts, Sessions(store), development).table(),
@@ -362,8 +362,13 @@ class Api:
         return [mails[row["id"]] for row in rows]
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
-        rows = await self.database.query("SELECT kind, payload FROM events ORDER BY rowid", {})
-        return [(row["kind"], json.loads(row["payload"])) for row in rows]
+        """Kind and payload of all events so far."""
+        await self.store.event_log.number(1000, 0)
+        return [(event.kind, dict(event.payload)) for event in await self.store.event_log.after(0, 1000)]
+
+    async def kinds(self) -> list[str]:
+        """The kinds of all events so far."""
+        return [kind for kind, _ in await self.events()]
 
 
 def undelivered(kind: MailKind, uid: bytes) -> None:
