@@ -571,7 +571,7 @@ class NameTests(Complaining):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
-        self.assertEqual(self.complaint({"basket": {}}), "basket (a.toml): not built yet: leave it out")
+        self.assertEqual(self.complaint({"bounces": {}}), "bounces (a.toml): not built yet: leave it out")
 
     def test_a_name_with_a_line_break_still_gives_one_line(self) -> None:
         self.assertEqual(len(self.complaint({"a\nb": 1}).splitlines()), 1)

@@ -61,11 +61,13 @@ def copy_pages(source: Path, made: Path, progress: Callable[[int, int], None]) -
 
     ``progress`` is told the pages done and their number.
 
+    :raises UnusableDatabase: there is no source, or it is damaged
     :raises DatabaseUnavailable: the source cannot be read
     """
     if not source.is_file():
         raise UnusableDatabase(f"{source}: there is no such file")
     with (
+        _corruption_told(source),
         told(str(source)),
         closing(sqlite3.connect(source.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)) as reader,
         closing(sqlite3.connect(made, isolation_level=None)) as writer,
@@ -120,6 +122,17 @@ def inspect(path: Path, shown: Path, wanted: Digests | None = None) -> Content:
         version = bulk.version()
         accounts = next(table for table in tables(version) if table.name == "accounts")
         return Content(path.stat().st_size, version, bulk.count(accounts), tuple(bulk.sealing_keys()))
+
+
+@contextmanager
+def _corruption_told(shown: Path) -> Iterator[None]:
+    """As ``_damage_told``, but let pass what says nothing of the file's content: it may be locked, or another's."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        if type(error.__cause__) is not sqlite3.DatabaseError:
+            raise
+        raise UnusableDatabase(f"{shown} is damaged ({first_line(error.__cause__)}): use another copy") from error
 
 
 @contextmanager

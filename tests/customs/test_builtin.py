@@ -536,7 +536,7 @@ class SharedDatabaseContract(BuiltinContract):
         await self.database.stop()
         store = await self.another_store()
         self.customs = self.make(store=store)
-        pruning = Pruning(self.clock, store, Lifetimes({}), 60, os.urandom)
+        pruning = Pruning(self.clock, store, Lifetimes({}), 1, 60, os.urandom)
         pruning.start()
         for _ in range(20):
             await pruning.prune()
