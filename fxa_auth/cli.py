@@ -16,6 +16,7 @@ from fxa_auth import demo
 from fxa_auth.commands import account, ban, db, invite, limits, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded, doubts
 from fxa_auth.configfiles import check_named_files, load_settings
+from fxa_auth.extras import missing_extras
 from fxa_auth.texts import check_texts
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = [*check_named_files(loaded), *check_texts(loaded)]
+    complaints = [*check_named_files(loaded), *check_texts(loaded), *missing_extras(loaded)]
     if complaints:
         return _complain(complaints)
     for doubt in doubts(loaded):

@@ -29,6 +29,7 @@ from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
 from fxa_auth.commands.invite import create_line, needed_environment
 from fxa_auth.config import Loaded, doubts
+from fxa_auth.extras import missing_extras
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
@@ -87,8 +88,10 @@ class AuthService(Service):
     def privilegedStartService(self) -> None:
         """Listen.
 
-        :raises CannotStart: a port cannot be opened, or a TLS file not be used
+        :raises CannotStart: a port cannot be opened, a TLS file not be used, or an extra is not installed
         """
+        for complaint in missing_extras(self._loaded):
+            raise CannotStart(complaint)
         settings = self._settings
         try:
             tls = None

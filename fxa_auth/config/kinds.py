@@ -127,6 +127,31 @@ def _base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def _optional_base_url(url: str | None) -> str | None:
+    return None if url is None else _base_url(url)
+
+
+def _queue_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    if "?" in url or "#" in url or not _split_url(url).path.strip("/"):
+        raise ValueError
+    return url
+
+
+def region_of_queue(url: str) -> str | None:
+    """The region of Amazon in the URL of a queue; None for other services, and for old URLs that name none."""
+    region, domain = r"([a-z]{2,}(?:-[a-z]+)+-[0-9]+)", r"(?:[a-z]+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+    found = re.search(rf"(?:^|\.){region}\.{domain}$", _split_url(url).hostname or "")
+    return found and found[1]
+
+
+def _region(region: str | None) -> str | None:
+    if region is not None and not re.fullmatch(r"[a-z0-9-]+", region):
+        raise ValueError
+    return region
+
+
 def _customs_url(url: str) -> str:
     return url if url in ("none", "builtin") else _base_url(url)
 
@@ -256,7 +281,12 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
+OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
+OptionalQueueUrl = Annotated[
+    str | None, Kind("an http(s) URL such as https://sqs.us-east-1.amazonaws.com/123456789012/bounces", _queue_url)
+]
+OptionalRegion = Annotated[str | None, Kind("a region such as us-east-1", _region)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from fxa_auth.config.kinds import Refused, literal
+from fxa_auth.config.kinds import Refused, literal, region_of_queue
 from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE, Declared, Settings
 
 _BY_NAME = {declared.name: declared for declared in DECLARED}
 _TABLES = {name[: dot.start()] for name in _BY_NAME for dot in re.finditer(r"\.", name)}
-_NOT_BUILT = ("bounces", "basket", "snsTopicArn")
+_NOT_BUILT = ("basket", "snsTopicArn")
 _BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 
 
@@ -182,6 +182,21 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
             f" {first} = {values[first]} ({sources[first]})"
         )
     yield from _check_registration(values, sources)
+    yield from _check_queues(values, sources)
+
+
+def _check_queues(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:
+    """The region of each queue has to be known, and one only."""
+    for name in ("bounces.bounceQueueUrl", "bounces.complaintQueueUrl"):
+        if (url := values.get(name)) is None or "bounces.region" not in values:
+            continue
+        region, named = values["bounces.region"], region_of_queue(url)
+        if region is None and named is None:
+            mend = f"{name} ({sources[name]}) is set but names no region: say here which it is, such as us-east-1"
+            yield f"bounces.region = unset ({sources['bounces.region']}): {mend}"
+        elif region is not None and named is not None and region != named:
+            mend = f"{name} ({sources[name]}) is in {named}: leave this out, or mend the one that is wrong"
+            yield f"bounces.region = {literal(region)} ({sources['bounces.region']}): {mend}"
 
 
 def _check_registration(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:

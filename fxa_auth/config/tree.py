@@ -30,7 +30,10 @@ from fxa_auth.config.kinds import (
     Mailbox,
     MailDomains,
     Name,
+    OptionalBaseUrl,
     OptionalFilePath,
+    OptionalQueueUrl,
+    OptionalRegion,
     OptionalText,
     OptionalUrl,
     Pause,
@@ -43,6 +46,7 @@ from fxa_auth.config.kinds import (
     TrustedProxies,
     literal,
     masked_url,
+    region_of_queue,
 )
 from fxa_auth.records import TokenKind
 
@@ -221,6 +225,31 @@ class I18n(SettingsGroup, frozen=True):
     supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
 
 
+class Bounces(SettingsGroup, frozen=True):
+    bounce_queue_url: Annotated[
+        OptionalQueueUrl,
+        Setting("The SQS queue to which SES reports bounces, by way of SNS; unset is none.", env="BOUNCE_QUEUE_URL"),
+    ] = None
+    complaint_queue_url: Annotated[
+        OptionalQueueUrl, Setting("The SQS queue to which SES reports complaints.", env="COMPLAINT_QUEUE_URL")
+    ] = None
+    region: Annotated[
+        OptionalRegion,
+        Setting("The region of both queues; unset is the one that a queue's URL names.", env="BOUNCE_REGION"),
+    ] = None
+    suppression_time: Annotated[
+        Pause,
+        Setting(
+            "Time in ms for which a verified account gets no mail after one bounced for good or was called abuse; 0 is"
+            " not at all."
+        ),
+    ] = 604_800_000
+
+    def region_of(self, queue_url: str) -> str:
+        """The region of a queue of these settings, which has been checked to be known."""
+        return self.region or region_of_queue(queue_url) or ""
+
+
 class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
@@ -331,6 +360,12 @@ class Limits(SettingsGroup, frozen=True):
     bans: Bans = msgspec.field(default_factory=Bans)
 
 
+class Aws(SettingsGroup, frozen=True):
+    endpoint_url: Annotated[
+        OptionalBaseUrl, Setting("A service that is asked instead of Amazon's, and speaks like them; unset is none.")
+    ] = None
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -387,7 +422,9 @@ class Settings(SettingsGroup, frozen=True):
     smtp: Smtp = msgspec.field(default_factory=Smtp)
     branding: Branding = msgspec.field(default_factory=Branding)
     i18n: I18n = msgspec.field(default_factory=I18n)
+    bounces: Bounces = msgspec.field(default_factory=Bounces)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
+    aws: Aws = msgspec.field(default_factory=Aws)
     verifier_version: Annotated[
         Literal[0, 1],
         Setting("How new passwords are stretched: 1 is scrypt, 0 is cheap and for development only.", dev=0),

@@ -18,6 +18,7 @@ from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.limits import LimitTable
 from fxa_auth.store.mails import MailTable
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.suppressions import SuppressionTable
 from fxa_auth.store.tokens import TokenTable
 
 _log = Logger()
@@ -37,6 +38,7 @@ class Store:
         self.events = EventTable()
         self.invites = InviteTable(database)
         self.leases = LeaseTable()
+        self.suppressions = SuppressionTable(database)
         self.limits = LimitTable(database)
         self.bans = BanTable(database)
         self._has_told = False

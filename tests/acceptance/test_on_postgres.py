@@ -8,6 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.acceptance import (
+    test_bounces,
     test_crash,
     test_limits,
     test_mail,
@@ -21,6 +22,7 @@ from tests.acceptance import (
 from tests.acceptance.daemon import Daemon
 
 MODULES = (
+    test_bounces,
     test_crash,
     test_limits,
     test_mail,
