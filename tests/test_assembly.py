@@ -15,14 +15,16 @@ from fxa_auth.sqs import QueuePoller
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/q"
 
 
-class PollerTests(SynchronousTestCase):
-    def assembled(self, **bounces: str) -> Assembly:
+class AssemblyCase(SynchronousTestCase):
+    def assembled(self, **bounces: Any) -> Assembly:
         layer = Layer("a.toml", {"database": {"url": "sqlite://"}, "bounces": bounces})
         return Assembly(load([layer], {}).settings, MemoryReactorClock(), io.StringIO())
 
     def statistics(self, assembly: Assembly) -> dict[str, Any]:
         return {name: fields() for name, fields in assembly._statistics()}
 
+
+class PollerTests(AssemblyCase):
     def test_a_poller_runs_for_each_queue_that_the_settings_name(self) -> None:
         for bounces, count in (
             ({}, 0),
@@ -40,3 +42,17 @@ class PollerTests(SynchronousTestCase):
         nothing = {"received": 0, "failures": 0}
         self.assertEqual(told["sqs"], {"bounces": nothing, "complaints": nothing})
         self.assertEqual({"bounces", "sqs"} & set(self.statistics(self.assembled())), set())
+
+
+class ReportTests(AssemblyCase):
+    def test_reports_are_taken_in_where_the_settings_say_where(self) -> None:
+        for listen, expected in (({}, False), ({"port": 0}, True), ({"socket": "s"}, True)):
+            assembly = self.assembled(verp="bounce@example.com", listen=listen)
+            self.assertIs(assembly.reports is not None, expected)
+            self.assertEqual({"bounces", "reports"} <= set(self.statistics(assembly)), expected)
+        self.assertIsNone(self.assembled().reports)
+
+    def test_what_becomes_of_reports_is_told(self) -> None:
+        told = self.statistics(self.assembled(verp="bounce@example.com", listen={"port": 0}))
+        self.assertEqual(told["reports"], {"reports": 0, "dropped": 0, "refused": 0, "putOff": 0, "connections": 0})
+        self.assertNotIn("sqs", told)

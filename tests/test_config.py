@@ -325,6 +325,18 @@ class ValueTests(Complaining):
         ("bounces.complaintQueueUrl", ("", "ftp://a/q", "https://a b/q", 1)),
         ("bounces.region", ("", "US East", "us_east_1", "us-east-1.amazonaws.com", 1)),
         ("bounces.suppressionTime", (-1, 10**13, "1", 1.5, None)),
+        (
+            "bounces.verp",
+            (
+                "", "bounce", "@a.example", "bounce@", "Me <bounce@a.example>", "<bounce@a.example>", "b c@a.example",
+                "bounce@a.example\n", "bounce@a b", "bounce@1.2.3.4", "bounce@[1.2.3.4]", "bounce@::1", "ä@a.example",
+                "bounce@ä.example", ".bounce@a.example", "boun..ce@a.example", '"b"@a.example', f"{'b' * 16}@a.example",
+                "a@b@c", 1, [],
+            ),
+        ),
+        ("bounces.listen.host", ("", "a b", None)),
+        ("bounces.listen.port", (-1, 65536, "25", True)),
+        ("bounces.listen.socket", ("", "a\nb", "a\0", "s" * 108, "ä" * 54, 1)),
         ("tokenLifetimes.accountResetToken", (0, 10**13, -(10**13), "900000", None)),
         ("tokenLifetimes.passwordForgotToken", (0, True)),
         ("tokenLifetimes.passwordChangeToken", (0, 1.5)),
@@ -413,6 +425,10 @@ class ValueTests(Complaining):
         ("bounces.bounceQueueUrl", None, None),
         ("bounces.region", "local", "local"),
         ("bounces.suppressionTime", 0, 0),
+        ("bounces.verp", "Bounce.x+y_@Bounces.example", "Bounce.x+y_@Bounces.example"),
+        ("bounces.verp", f"{'b' * 15}@localhost", f"{'b' * 15}@localhost"),
+        ("bounces.listen.port", None, None),
+        ("bounces.listen.socket", None, None),
         ("tokenLifetimes.accountResetToken", -1, -1),
         ("registration.mode", ["open"], ("open",)),
         ("registration.mode", ["invite"], ("invite",)),
@@ -530,6 +546,16 @@ class ValueTests(Complaining):
             " mend the one that is wrong",
         )
         load([Layer("a.toml", {"bounces": {"bounceQueueUrl": QUEUE_URL, "region": "us-east-1"}})], {})
+
+    def test_a_listener_for_reports_needs_the_address_that_they_come_back_to(self) -> None:
+        for name, value in (("port", 0), ("socket", "s" * 107)):
+            self.assertEqual(
+                self.complaint({"bounces": {"listen": {name: value}}}),
+                f"bounces.verp = unset (default): bounces.listen.{name} (a.toml) is set: name the address that reports"
+                " come back to, or set neither",
+            )
+            bounces = {"listen": {name: value}, "verp": "bounce@example.com"}
+            self.assertEqual(value_of(load([Layer("a", {"bounces": bounces})], {}), f"bounces.listen.{name}"), value)
 
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}

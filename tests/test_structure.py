@@ -15,11 +15,11 @@ TABLE = (
     (
         "0 pure",
         "errors records config onepw tokens hawk certificates emailaddress language publicurl fairqueue clientnetwork"
-        " invitecodes",
+        " invitecodes returnpath",
     ),
     ("0 Twisted at hand", "clock log data files shield outgoing periodic backoff statistics aws"),
     ("0 texts", "catalogues rendering"),
-    ("1 outside world", "store mail customs sqs ses preverify workers keyfiles devmail overload tls version"),
+    ("1 outside world", "store mail customs sqs ses reports preverify workers keyfiles devmail overload tls version"),
     ("2 shared by the domain", "passwords registration"),
     (
         "2 domain",

@@ -17,8 +17,11 @@ from urllib.parse import SplitResult, urlsplit
 
 from fxa_auth import emailaddress
 from fxa_auth.language import TAG
+from fxa_auth.returnpath import MAX_PREFIX
 
 _LONGEST_MS = 10**12
+_LONGEST_SOCKET_PATH = 107
+"""Octets that Linux has room for."""
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
 _PARAMETER = r'[a-z_]+=[^\s"#@&=]*'
@@ -205,6 +208,23 @@ def _ehlo_name(name: str | None) -> str | None:
     return name
 
 
+def _verp(address: str | None) -> str | None:
+    if address is None:
+        return None
+    prefix, _, domain = address.rpartition("@")
+    if not re.fullmatch(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,{MAX_PREFIX}}}", prefix) or not all(prefix.split(".")):
+        raise ValueError
+    if ":" in domain or re.fullmatch(r"[0-9.]+", domain):
+        raise ValueError
+    return f"{prefix}@{_host(domain)}"
+
+
+def _socket_path(path: str | None) -> str | None:
+    if len((_text(path) or "").encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError
+    return path
+
+
 def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
 
@@ -268,6 +288,9 @@ def literal(value: Any) -> str:
 
 
 Port = Annotated[int, Kind("a port number, 0 to 65535", _within(0, 65535))]
+OptionalPort = Annotated[
+    int | None, Kind("a port number, 0 to 65535", lambda port: port if port is None else _within(0, 65535)(port))
+]
 Pause = Annotated[int, Kind("a whole number of ms, 0 or more", _within(0, _LONGEST_MS))]
 Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LONGEST_MS))]
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
@@ -279,6 +302,7 @@ FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
 OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
+OptionalSocketPath = Annotated[str | None, Kind(f"a file name of at most {_LONGEST_SOCKET_PATH} octets", _socket_path)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
 OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
@@ -306,6 +330,10 @@ OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optiona
 Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
 LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
 LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
+Verp = Annotated[
+    str | None,
+    Kind(f"an ASCII mail address such as bounce@example.com, with at most {MAX_PREFIX} characters before the @", _verp),
+]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 RegistrationMode = Annotated[
     tuple[Literal["open", "closed", "invite", "domains", "first"], ...],

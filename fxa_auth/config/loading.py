@@ -183,6 +183,10 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
         )
     yield from _check_registration(values, sources)
     yield from _check_queues(values, sources)
+    for name in ("bounces.listen.port", "bounces.listen.socket"):
+        if values.get(name) is not None and "bounces.verp" in values and values["bounces.verp"] is None:
+            mend = f"{name} ({sources[name]}) is set: name the address that reports come back to, or set neither"
+            yield f"bounces.verp = unset ({sources['bounces.verp']}): {mend}"
 
 
 def _check_queues(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:

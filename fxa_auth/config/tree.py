@@ -32,8 +32,10 @@ from fxa_auth.config.kinds import (
     Name,
     OptionalBaseUrl,
     OptionalFilePath,
+    OptionalPort,
     OptionalQueueUrl,
     OptionalRegion,
+    OptionalSocketPath,
     OptionalText,
     OptionalUrl,
     Pause,
@@ -44,6 +46,7 @@ from fxa_auth.config.kinds import (
     Setting,
     Text,
     TrustedProxies,
+    Verp,
     literal,
     masked_url,
     region_of_queue,
@@ -225,6 +228,21 @@ class I18n(SettingsGroup, frozen=True):
     supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
 
 
+class ReportListening(SettingsGroup, frozen=True):
+    host: Annotated[Host, Setting("The address that the listener for reports has its port on.")] = "127.0.0.1"
+    port: Annotated[
+        OptionalPort,
+        Setting("The port where reports are taken in by SMTP; unset is none, 0 is any free one. Needs bounces.verp."),
+    ] = None
+    socket: Annotated[
+        OptionalSocketPath,
+        Setting(
+            "The Unix socket where reports are taken in, by LMTP or SMTP, from its owner and its group; unset is none."
+            " Needs bounces.verp."
+        ),
+    ] = None
+
+
 class Bounces(SettingsGroup, frozen=True):
     bounce_queue_url: Annotated[
         OptionalQueueUrl,
@@ -237,6 +255,14 @@ class Bounces(SettingsGroup, frozen=True):
         OptionalRegion,
         Setting("The region of both queues; unset is the one that a queue's URL names.", env="BOUNCE_REGION"),
     ] = None
+    verp: Annotated[
+        Verp,
+        Setting(
+            "What the return path of each mail is made of, so that reports about it can be told from others:"
+            " bounce@example.com makes bounce+CODE@example.com; unset, mails have the return path that smtp says."
+        ),
+    ] = None
+    listen: ReportListening = msgspec.field(default_factory=ReportListening)
     suppression_time: Annotated[
         Pause,
         Setting(
