@@ -189,7 +189,7 @@ class CopyTests(Transfers):
             for target in (on_server, in_file):
                 self.copy(self.source, target)
             emptied = [other.name for other in bulk.tables() if other.name != table.name]
-            if table.name in ("tokens", "mails", "invite_uses"):
+            if table.name in ("tokens", "mails", "suppressions", "invite_uses"):
                 emptied.remove("accounts")
             if table.name == "invite_uses":
                 emptied.remove("invites")

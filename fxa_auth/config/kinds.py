@@ -18,8 +18,11 @@ from urllib.parse import SplitResult, urlsplit
 from fxa_auth import emailaddress
 from fxa_auth.language import TAG
 from fxa_auth.records import EventKind
+from fxa_auth.returnpath import MAX_PREFIX
 
 _LONGEST_MS = 10**12
+_LONGEST_SOCKET_PATH = 107
+"""Octets that Linux has room for."""
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
 _PARAMETER = r'[a-z_]+=[^\s"#@&=]*'
@@ -133,6 +136,27 @@ def _optional_base_url(url: str | None) -> str | None:
     return None if url is None else _base_url(url)
 
 
+def _queue_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    if "?" in url or "#" in url or not _split_url(url).path.strip("/"):
+        raise ValueError
+    return url
+
+
+def region_of_queue(url: str) -> str | None:
+    """The region of Amazon in the URL of a queue; None for other services, and for old URLs that name none."""
+    region, domain = r"([a-z]{2,}(?:-[a-z]+)+-[0-9]+)", r"(?:[a-z]+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+    found = re.search(rf"(?:^|\.){region}\.{domain}$", _split_url(url).hostname or "")
+    return found and found[1]
+
+
+def _region(region: str | None) -> str | None:
+    if region is not None and not re.fullmatch(r"[a-z0-9-]+", region):
+        raise ValueError
+    return region
+
+
 def _customs_url(url: str) -> str:
     return url if url in ("none", "builtin") else _base_url(url)
 
@@ -184,6 +208,23 @@ def _ehlo_name(name: str | None) -> str | None:
     else:
         _host(name)
     return name
+
+
+def _verp(address: str | None) -> str | None:
+    if address is None:
+        return None
+    prefix, _, domain = address.rpartition("@")
+    if not re.fullmatch(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,{MAX_PREFIX}}}", prefix) or not all(prefix.split(".")):
+        raise ValueError
+    if ":" in domain or re.fullmatch(r"[0-9.]+", domain):
+        raise ValueError
+    return f"{prefix}@{_host(domain)}"
+
+
+def _socket_path(path: str | None) -> str | None:
+    if len((_text(path) or "").encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError
+    return path
 
 
 def _domain(domain: str) -> str:
@@ -269,6 +310,9 @@ def literal(value: Any) -> str:
 
 
 Port = Annotated[int, Kind("a port number, 0 to 65535", _within(0, 65535))]
+OptionalPort = Annotated[
+    int | None, Kind("a port number, 0 to 65535", lambda port: port if port is None else _within(0, 65535)(port))
+]
 Pause = Annotated[int, Kind("a whole number of ms, 0 or more", _within(0, _LONGEST_MS))]
 Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LONGEST_MS))]
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
@@ -280,10 +324,15 @@ FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
 OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
+OptionalSocketPath = Annotated[str | None, Kind(f"a file name of at most {_LONGEST_SOCKET_PATH} octets", _socket_path)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
 OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
+OptionalQueueUrl = Annotated[
+    str | None, Kind("an http(s) URL such as https://sqs.us-east-1.amazonaws.com/123456789012/bounces", _queue_url)
+]
+OptionalRegion = Annotated[str | None, Kind("a region such as us-east-1", _region)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,
@@ -303,6 +352,10 @@ OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optiona
 Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
 LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
 LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
+Verp = Annotated[
+    str | None,
+    Kind(f"an ASCII mail address such as bounce@example.com, with at most {MAX_PREFIX} characters before the @", _verp),
+]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 RegistrationMode = Annotated[
     tuple[Literal["open", "closed", "invite", "domains", "first"], ...],

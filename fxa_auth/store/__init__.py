@@ -19,6 +19,7 @@ from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.limits import LimitTable
 from fxa_auth.store.mails import MailTable
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.suppressions import SuppressionTable
 from fxa_auth.store.tokens import TokenTable
 
 _log = Logger()
@@ -42,6 +43,8 @@ class Store:
         self.mails = MailTable(database, seal)
         self.events = EventTable()
         self.invites = InviteTable(database)
+        self.leases = LeaseTable()
+        self.suppressions = SuppressionTable(database)
         self.limits = LimitTable(database)
         self.bans = BanTable(database)
         self.event_log = EventLog(database)
