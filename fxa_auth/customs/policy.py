@@ -59,7 +59,7 @@ class Rules:
     @property
     def login_memory_ms(self) -> int:
         """How long a failed login can matter to any rule."""
-        return max(self.logins.memory_ms, self.lockout.memory_ms)
+        return max(self.logins.memory_ms, self.lockout.window_ms)
 
 
 @dataclass(frozen=True)
