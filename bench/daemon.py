@@ -16,12 +16,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 SERVE = """
 import sys
-from fxa_auth.store.sqlite import SqliteDatabase
-if {reads_on_thread}:
-    SqliteDatabase.point = SqliteDatabase.query
 from twisted.scripts.twistd import run
 sys.argv = ["twistd", "--nodaemon", "--pidfile=", "fxa-auth"]
 run()
+"""
+
+READS_ON_THREAD = """
+from fxa_auth.store.sqlite import SqliteDatabase
+SqliteDatabase.point = SqliteDatabase.query
 """
 
 
@@ -33,10 +35,19 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, settings: str = "") -> Iterator[int]:
-    """The port of a fresh daemon with further ``settings`` (TOML).
+def running_daemon(
+    *,
+    reads_on_thread: bool = False,
+    verifier_version: int = 1,
+    settings: str = "",
+    smtp_port: int | None = None,
+    database_url: str | None = None,
+    altered: str = "",
+) -> Iterator[int]:
+    """The port of a fresh daemon with further ``settings`` (TOML), on SQLite unless there is a ``database_url``.
 
-    ``reads_on_thread`` sends point reads to the store's thread, like all other work.
+    ``reads_on_thread`` sends point reads to the store's thread, like all other work. Unless an ``smtp_port`` is given,
+    there is no mail server. ``altered`` is Python that makes the daemon another one.
     """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
@@ -48,11 +59,11 @@ def running_daemon(*, reads_on_thread: bool = False, verifier_version: int = 1, 
             "CONFIG_FILES": str(file),
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
-            "DATABASE_URL": f"sqlite:///{folder}/accounts.sqlite",
-            "SMTP_PORT": str(free_port()),
+            "DATABASE_URL": database_url or f"sqlite:///{folder}/accounts.sqlite",
+            "SMTP_PORT": str(smtp_port or free_port()),
             "PYTHONPATH": str(ROOT),
         }
-        command = [sys.executable, "-c", SERVE.format(reads_on_thread=reads_on_thread)]
+        command = [sys.executable, "-c", altered + (READS_ON_THREAD if reads_on_thread else "") + SERVE]
         with Path(folder, "log").open("wb") as log:
             child = subprocess.Popen(command, cwd=folder, env=environ, stdout=log, stderr=log)
         try:

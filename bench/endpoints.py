@@ -22,7 +22,7 @@ def measure_session_status(seconds: float) -> None:
         for reads_on_thread, all_figures in found.items():
             where = "thread " if reads_on_thread else "reactor"
             beside = f", {writers} connections creating accounts beside" if writers else ""
-            _tell(f"session/status, read on the {where}{beside}", all_figures)
+            tell(f"session/status, read on the {where}{beside}", all_figures)
 
 
 def _session_status(reads_on_thread: bool, writers: int, seconds: float) -> Figures:
@@ -42,7 +42,7 @@ def measure_logins(seconds: float) -> None:
         with running_daemon() as port:
             ask(port, http("POST", "/v1/account/create", {"email": "a@example.com", "authPW": AUTH_PW}))
             found.append(Load(port, logins("a@example.com"), CONNECTIONS, 2 * seconds).figures())
-    _tell("account/login, scrypt", found)
+    tell("account/login, scrypt", found)
 
 
 def measure_creates(seconds: float) -> None:
@@ -51,10 +51,10 @@ def measure_creates(seconds: float) -> None:
         for _ in range(ROUNDS):
             with running_daemon(verifier_version=version) as port:
                 found.append(Load(port, creates("c"), CONNECTIONS, 2 * seconds).figures())
-        _tell(f"account/create, {'scrypt' if version else 'verifier version 0'}", found)
+        tell(f"account/create, {'scrypt' if version else 'verifier version 0'}", found)
 
 
-def _tell(what: str, all_figures: list[Figures]) -> None:
+def tell(what: str, all_figures: list[Figures]) -> None:
     """The middle round, and how far the rounds lie apart."""
     rates = [figures.rate for figures in all_figures]
     middle = min(all_figures, key=lambda figures: abs(figures.rate - statistics.median(rates)))

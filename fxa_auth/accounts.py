@@ -43,7 +43,7 @@ class SignIn:
 class Accounts:
     """The operations on whole accounts. ``domain`` is that of the server's certificates.
 
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Accounts:
         random: Callable[[int], bytes],
         clock: IReactorTime,
         domain: str,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -104,14 +104,14 @@ class Accounts:
                 *removal,
                 self._store.accounts.add(account, "address is free"),
                 *token_steps,
-                self._announcement_of(account, client, options),
+                *self._announcements_of(account, client, options),
             )
         except DemandFailed:
             raise errors.account_exists(email) from None
         if verified:
             _log.info("event.verified", uid=account.uid.hex())
         else:
-            self._mail_queued()
+            self._mail_queued(MailKind.VERIFY, account.uid)
         return replace(sign_in, replaced=bool(removal and results[0]))
 
     async def login(self, email: str, auth_pw: bytes, client: Client, *, with_keys: bool) -> SignIn:
@@ -121,7 +121,8 @@ class Accounts:
         """
         async with self._passwords.authenticated(email, auth_pw, "accountLogin", client) as seen:
             sign_in, token_steps = self._sign_in(seen.account, seen.wrap_kb, with_keys)
-            await self._store.change(*seen.steps, *token_steps)
+            event = self._store.events.login(seen.account.uid, seen.account.email, time_ms(self._clock))
+            await self._store.change(*seen.steps, *event, *token_steps)
         return sign_in
 
     async def exists(self, uid: bytes) -> bool:
@@ -149,7 +150,7 @@ class Accounts:
             uid = seen.account.uid
             removal = self._store.accounts.delete(seen.account, "password is unchanged")
             event = self._store.events.deleted(uid, self._domain, time_ms(self._clock))
-            await self._store.change(*seen.steps, removal, event)
+            await self._store.change(*seen.steps, *event, removal)
         _log.info("event.delete", uid=uid.hex())
         return uid
 
@@ -198,9 +199,10 @@ class Accounts:
     def _removal_of(self, old: Account | None, client: Client) -> list[Statement]:
         return [] if old is None else [self._store.accounts.replace_unverified(old.uid, client.received_at_ms)]
 
-    def _announcement_of(self, account: Account, client: Client, options: LinkOptions) -> Statement:
+    def _announcements_of(self, account: Account, client: Client, options: LinkOptions) -> list[Statement]:
+        events, uid, email, now_ms = self._store.events, account.uid, account.email, account.created_at_ms
+        created = events.created(uid, email, account.locale, options.service, now_ms)
         if account.email_verified:
-            return self._store.events.verified(account.uid, account.email, account.locale, account.created_at_ms)
-        code, language = account.email_code, client.accept_language
-        letter = Letter(MailKind.VERIFY, account.uid, account.email, code, None, options, language)
-        return self._store.mails.queue(letter, account.created_at_ms)
+            return [*created, *events.verified(uid, email, account.locale, now_ms)]
+        letter = Letter(MailKind.VERIFY, uid, email, account.email_code, None, options, client.accept_language)
+        return [*created, self._store.mails.queue(letter, now_ms)]

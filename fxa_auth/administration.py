@@ -28,10 +28,11 @@ _UID_HEX = re.compile("[0-9A-Fa-f]{32}")
 
 @dataclass(frozen=True)
 class Belongings:
-    """What belongs to an account: its live tokens by kind (only kinds of which there are any), its queued mails."""
+    """What belongs to an account: its live tokens by kind (only kinds of which there are any), and its mails."""
 
     tokens: Mapping[TokenKind, Tally]
-    mails: Tally | None
+    queued_mails: Tally | None
+    dead_letters: Tally | None
 
 
 class Administration:
@@ -62,13 +63,13 @@ class Administration:
             for kind, tally in tallies.items()
             if not self._lifetimes.is_expired(kind, tally.oldest_at_ms, now_ms)
         }
-        return Belongings(live, await self._store.mails.tally(account.uid))
+        return Belongings(live, *await self._store.mails.tally(account.uid))
 
     async def verify(self, account: Account) -> bool:
         """Mark the address as verified and record the event; False if it was so already, or the account has gone."""
         event = self._store.events.verified(account.uid, account.email, account.locale, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.verify_email(account.uid, "email is unverified"), event)
+            await self._store.change(self._store.accounts.verify_email(account.uid, "email is unverified"), *event)
         except DemandFailed:
             return False
         _log.info("event.verified", uid=account.uid.hex())
@@ -78,7 +79,8 @@ class Administration:
         """Unlock the account and have the abuse policy forget its failed logins; False if it was not locked."""
         if account.locked_at_ms is None:
             return False
-        await self._store.change(self._store.accounts.unlock(account.uid))
+        event = self._store.events.unlocked(account.uid, account.email, time_ms(self._clock))
+        await self._store.change(*event, self._store.accounts.unlock(account.uid))
         _log.info("account.unlocked", uid=account.uid.hex())
         await self._customs.unlocked(account.normalized_email)
         return True
@@ -96,7 +98,7 @@ class Administration:
         """Remove the account and all that belongs to it, and record the event; False if it had gone already."""
         event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.remove(account.uid, "account is there"), event)
+            await self._store.change(*event, self._store.accounts.remove(account.uid, "account is there"))
         except DemandFailed:
             return False
         _log.info("event.delete", uid=account.uid.hex())

@@ -13,6 +13,7 @@ from treq.client import HTTPClient
 from twisted.web.client import Agent, HTTPConnectionPool
 
 from fxa_auth.accounts import Accounts
+from fxa_auth.aws import AwsClient
 from fxa_auth.config import Settings
 from fxa_auth.credentials import Credentials
 from fxa_auth.customs.builtin import BuiltinCustoms
@@ -20,6 +21,12 @@ from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.customs.remote import RemoteCustoms
 from fxa_auth.data import data_dir
 from fxa_auth.devmail import MailSink
+from fxa_auth.events import Publisher
+from fxa_auth.events.basket import Basket
+from fxa_auth.events.feed import Feed
+from fxa_auth.events.lines import LineWriter
+from fxa_auth.events.sequencer import Sequencer
+from fxa_auth.events.sns import SnsTopic
 from fxa_auth.http.app import Application, Shedding
 from fxa_auth.http.auth import Authenticator
 from fxa_auth.http.clientaddress import ClientAddress
@@ -32,14 +39,16 @@ from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
-from fxa_auth.mail.outbox import Outbox
+from fxa_auth.letters import Letters
+from fxa_auth.mail.outbox import Outbox, Terms
 from fxa_auth.mail.smtp import SmtpSender
-from fxa_auth.mailing import make_composer
+from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
+from fxa_auth.records import EventKind
 from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
@@ -50,6 +59,9 @@ from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
 from fxa_auth.version import running_version
 from fxa_auth.workers import ScryptPool
+
+STDOUT = 1
+"""The number of the open file; what ``sys.stdout`` is depends on who runs the daemon."""
 
 
 class Background(Protocol):
@@ -67,6 +79,7 @@ class Assembly:
     ``console`` is where the dev profile tells its user what goes on.
 
     :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
+    :raises TlsFileError: ``smtp.caFile`` cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -90,22 +103,53 @@ class Assembly:
         )
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
         self._texts = Texts(settings)
+        self.mail_sender = SmtpSender(reactor, mail_server(settings))
         self._outbox = self._make_outbox()
+        self._sequencer = self._make_sequencer(http)
+        self.store.event_recorded = self._sequencer.wake
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
         client_address = ClientAddress(settings.trust_proxies)
         self.site = Site(self.application.klein.resource(), reactor, client_address, settings.development)
-        self.background: list[Background] = [self._outbox, Statistics(reactor, list(self._statistics()))]
+        self.background: list[Background] = [
+            self._outbox,
+            self._sequencer,
+            Statistics(reactor, list(self._statistics())),
+        ]
         if interval_ms := settings.database.prune_interval:
-            self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
+            age_ms = settings.smtp.dead_letter_age
+            pruning = Pruning(reactor, self.store, self._lifetimes, age_ms, interval_ms / 1000, self._random)
+            self.background.append(pruning)
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
-        composer = make_composer(self._settings, self._texts, reactor)
-        sender = SmtpSender(
-            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
+        smtp, reactor = self._settings.smtp, self._reactor
+        compose = make_composer(self._settings, self._texts, reactor).compose
+        outdated = Letters(self.store, self._lifetimes, reactor).outdated
+        terms = Terms(smtp.max_connections, smtp.timeout, smtp.retry_delay, smtp.max_retry_delay, smtp.max_age)
+        return Outbox(reactor, self.store.mails, compose, self.mail_sender.send, outdated, self._random, terms)
+
+    def _make_sequencer(self, http: HTTPClient) -> Sequencer:
+        settings, log = self._settings, self.store.event_log
+        return Sequencer(
+            self._reactor,
+            log,
+            [Feed(self._reactor, log, publisher, self._random) for publisher in self._publishers(http)],
+            settings.events.retention,
+            settings.database.prune_interval / 1000,
+            self._random,
         )
-        return Outbox(reactor, self.store.mails, composer.compose, sender.send, smtp.retry_delay)
+
+    def _publishers(self, http: HTTPClient) -> Iterator[Publisher]:
+        """Under names that must not change: an event log knows the place of each by its name."""
+        settings, reactor = self._settings, self._reactor
+        if settings.sns_topic_arn != "disabled":
+            topic = SnsTopic(AwsClient(reactor, http, settings.aws.endpoint_url), settings.sns_topic_arn)
+            yield Publisher("sns", frozenset(settings.events.sns.kinds), topic.deliver)
+        if settings.basket.api_url is not None:
+            basket = Basket(reactor, http, settings.basket.api_url, settings.basket.api_key or "")
+            yield Publisher("basket", frozenset({EventKind.VERIFIED.value}), basket.deliver)
+        if settings.events.stdout.kinds:
+            yield Publisher("stdout", frozenset(settings.events.stdout.kinds), LineWriter(reactor, STDOUT).deliver)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor
@@ -123,7 +167,7 @@ class Assembly:
 
     def _routes(self) -> list[Route]:
         settings, store, customs, clock = self._settings, self.store, self._customs, self._reactor
-        domain, mail_queued = self._public_url.domain, self._outbox.wake
+        domain, mail_queued = self._public_url.domain, self._outbox.queued
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
@@ -134,7 +178,7 @@ class Assembly:
         )
         blackout_ms = settings.smtp.resend_blackout_period
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
-        credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, mail_queued)
+        credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, domain, mail_queued)
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
@@ -156,6 +200,8 @@ class Assembly:
         yield "mem", memory
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
+        yield "mail", self._outbox.statistics
+        yield "events", self._sequencer.statistics
         if isinstance(customs, BuiltinCustoms):
             yield "customs", customs.statistics
         elif isinstance(customs, RemoteCustoms):

@@ -139,7 +139,7 @@ def _read(folder: Path) -> gettext.GNUTranslations:
         raise CatalogueError(f"{error.filename}: cannot be read: {error.strerror}") from None
     try:
         return gettext.GNUTranslations(io.BytesIO(content))
-    except (OSError, UnicodeDecodeError, struct.error):
+    except (OSError, ValueError, LookupError, struct.error):
         raise CatalogueError(f"{compiled}: is no compiled catalogue") from None
 
 

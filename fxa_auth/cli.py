@@ -1,4 +1,4 @@
-"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, limits, a demo.
+"""The command ``fxa-auth``: what an operator does beside the server with settings, database, accounts and the rest.
 
 Each command adds its own parser and names the function that runs it; a new one is a function more in ``COMMANDS``.
 """
@@ -13,9 +13,10 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxa_auth import demo
-from fxa_auth.commands import account, ban, db, invite, limits, mail
+from fxa_auth.commands import account, ban, db, events, invite, limits, mail
 from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded, doubts
 from fxa_auth.configfiles import check_named_files, load_settings
+from fxa_auth.extras import missing_extras
 from fxa_auth.texts import check_texts
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = [*check_named_files(loaded), *check_texts(loaded)]
+    complaints = [*check_named_files(loaded), *missing_extras(loaded), *check_texts(loaded)]
     if complaints:
         return _complain(complaints)
     for doubt in doubts(loaded):
@@ -167,6 +168,7 @@ COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     ban.add_parser,
     db.add_parser,
     demo.add_parser,
+    events.add_parser,
     invite.add_parser,
     limits.add_parser,
     mail.add_parser,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -15,7 +15,7 @@ from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Client, Letter, LinkOptions, MailKind, Token, TokenKind
 from fxa_auth.store import Store
-from fxa_auth.store.database import DemandFailed
+from fxa_auth.store.database import DemandFailed, Statement
 from fxa_auth.tokens import DATA_LENGTH, Lifetimes, TokenKeys, derive
 
 _log = Logger()
@@ -44,7 +44,10 @@ class ForgotStatus:
 
 
 class Credentials:
-    """The operations that end in a new password. ``mail_queued`` is called after a change that queued a mail."""
+    """The operations that end in a new password. ``domain`` is that of the server's certificates.
+
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,8 @@ class Credentials:
         lifetimes: Lifetimes,
         random: Callable[[int], bytes],
         clock: IReactorTime,
-        mail_queued: Callable[[], None],
+        domain: str,
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -62,6 +66,7 @@ class Credentials:
         self._lifetimes = lifetimes
         self._random = random
         self._clock = clock
+        self._domain = domain
         self._mail_queued = mail_queued
 
     async def start_change(self, email: str, old_auth_pw: bytes, client: Client) -> PasswordChange:
@@ -82,14 +87,14 @@ class Credentials:
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, wrap_kb, client, unlock=False)
+        await self._set_password(token, auth_pw, wrap_kb, client)
 
     async def reset(self, token: Token, auth_pw: bytes, client: Client) -> None:
         """Set a new password and a new kB, end every session, and lift a lock; kA stays.
 
         :raises ApiError: 110 when another call was quicker, 503/201
         """
-        await self._set_password(token, auth_pw, None, client, unlock=True)
+        await self._set_password(token, auth_pw, None, client)
         await self._customs.password_reset(emailaddress.normalize(token.email))
 
     async def send_forgot_code(
@@ -111,7 +116,7 @@ class Credentials:
             )
         except DemandFailed:
             raise errors.unknown_account(email) from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         ttl_s = self._lifetimes.seconds_left(TokenKind.PASSWORD_FORGOT, now_ms, now_ms)
         return account.uid, token, ForgotStatus(ttl_s, TRIES)
 
@@ -127,7 +132,7 @@ class Credentials:
             await self._store.change(self._store.mails.queue(letter, time_ms(self._clock), "account is there"))
         except DemandFailed:
             raise errors.invalid_token() from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         return self.forgot_status(token)
 
     async def verify_forgot_code(self, token: Token, code: bytes) -> TokenKeys:
@@ -141,9 +146,10 @@ class Credentials:
         try:
             await self._store.change(
                 self._store.tokens.consume(token, "token is there"),
-                self._store.tokens.add_single(reset, token.uid, now_ms, "account is there"),
                 self._store.accounts.verify_email(token.uid),
+                *self._store.events.unlocked(token.uid, token.email, now_ms),
                 self._store.accounts.unlock(token.uid),
+                self._store.tokens.add_single(reset, token.uid, now_ms, "account is there"),
             )
         except DemandFailed:
             raise errors.invalid_token() from None
@@ -163,18 +169,25 @@ class Credentials:
             raise errors.invalid_token() from None
         return {"tries": row["tries"], "ttl": self.forgot_status(token).ttl_s}
 
-    async def _set_password(
-        self, token: Token, auth_pw: bytes, wrap_kb: bytes | None, client: Client, *, unlock: bool
-    ) -> None:
-        """Hash first, then use the token up and set the password in one change: a crash between costs nothing."""
+    async def _set_password(self, token: Token, auth_pw: bytes, wrap_kb: bytes | None, client: Client) -> None:
+        """A change with the wrapKb to keep, or a reset without one.
+
+        Hash first, then use the token up and set the password in one change: a crash between costs nothing.
+        """
         verifier, _ = await self._passwords.make_verifier(auth_pw, client, wrap_kb)
-        accounts, uid = self._store.accounts, token.uid
+        accounts, events, uid, now_ms = self._store.accounts, self._store.events, token.uid, time_ms(self._clock)
+        further: Sequence[Statement]
+        if wrap_kb is None:
+            unlocking = (*events.unlocked(uid, token.email, now_ms), accounts.unlock(uid))
+            further = (*events.reset(uid, self._domain, now_ms), *unlocking)
+        else:
+            further = events.password_changed(uid, self._domain, now_ms)
         try:
             await self._store.change(
                 self._store.tokens.consume(token, "token is there"),
-                accounts.set_verifier(uid, verifier, time_ms(self._clock)),
+                accounts.set_verifier(uid, verifier, now_ms),
                 self._store.tokens.delete_all(uid),
-                *([accounts.unlock(uid)] if unlock else []),
+                *further,
             )
         except DemandFailed:
             raise errors.invalid_token() from None

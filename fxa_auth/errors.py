@@ -29,7 +29,7 @@ class ApiError(Exception):
     """An answer other than 200.
 
     ``status`` is the HTTP status, ``errno`` the protocol's own number, ``extras`` further members of the JSON body
-    and ``headers`` header fields of the answer.
+    and ``headers`` header fields of the answer. ``reason`` is told to the log alone.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class ApiError(Exception):
         message: str,
         extras: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(f"{status}/{errno} {message}")
         self.status = status
@@ -46,6 +47,7 @@ class ApiError(Exception):
         self.message = message
         self.extras = dict(extras or {})
         self.headers = dict(headers or {})
+        self.reason = reason
 
     def body(self) -> dict[str, Any]:
         """The JSON body, its members in the order of the protocol."""
@@ -142,8 +144,9 @@ def account_not_locked(email: str) -> ApiError:
     return ApiError(400, 122, "Account is not locked", {"email": email})
 
 
-def service_unavailable() -> ApiError:
-    return ApiError(503, 201, "Service unavailable", {"retryAfter": RETRY_AFTER_S}, {"Retry-After": str(RETRY_AFTER_S)})
+def service_unavailable(reason: str | None = None) -> ApiError:
+    wait_s = RETRY_AFTER_S
+    return ApiError(503, 201, "Service unavailable", {"retryAfter": wait_s}, {"Retry-After": str(wait_s)}, reason)
 
 
 def registration_refused(reasons: Sequence[str]) -> ApiError:

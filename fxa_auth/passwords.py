@@ -143,7 +143,9 @@ class Passwords:
     async def lock(self, account: Account) -> bool:
         """Lock the account with a fresh unlock code; no mail is sent until its owner asks. False if it was locked."""
         now_ms = time_ms(self._clock)
-        [locked] = await self._store.change(self._store.accounts.lock(account.uid, now_ms, self._random(16)))
+        event = self._store.events.locked(account.uid, account.email, now_ms)
+        lock = self._store.accounts.lock(account.uid, now_ms, self._random(16))
+        *_, locked = await self._store.change(*event, lock)
         if locked:
             _log.info("account.locked", uid=account.uid.hex())
         return bool(locked)

@@ -15,6 +15,12 @@ JITTER = 0.25
 """By how much of itself a pause may be shorter or longer, where chance has a say in it."""
 
 
+def jittered(pause: float, random: Callable[[int], bytes]) -> float:
+    """The pause, in whatever unit, shorter or longer by up to ``JITTER`` of itself; ``random(n)`` gives n bytes."""
+    chance = int.from_bytes(random(4), "big") / 0xFFFFFFFF
+    return pause * (1 - JITTER + 2 * JITTER * chance)
+
+
 class Periodic:
     """Does ``work`` every ``interval_s`` seconds; a failure is logged under ``name`` and does not end the series.
 
@@ -55,8 +61,7 @@ class Periodic:
     def _pause_s(self) -> float:
         if self._random is None:
             return self._interval_s
-        chance = int.from_bytes(self._random(4), "big") / 0xFFFFFFFF
-        return self._interval_s * (1 - JITTER + 2 * JITTER * chance)
+        return jittered(self._interval_s, self._random)
 
     def _turn(self) -> None:
         self._next = None

@@ -1,4 +1,4 @@
-"""Removing what has expired, again and again, in the background: tokens, counts, bans, and invites some time after.
+"""Removing what has expired, again and again, in the background: tokens, counts, bans, invites and dead letters.
 
 Each batch is one short transaction, so that requests get their turn between two of them. Ahead of it a lease is
 claimed: of several daemons on one database one prunes at a time. What a row was good for is no matter here.
@@ -42,19 +42,24 @@ _Removal = Callable[[int, int, int], Statement]
 
 
 class Pruning:
-    """Removes what has expired about every ``interval_s`` seconds, between ``start`` and ``stop``."""
+    """Removes what has expired about every ``interval_s`` seconds, between ``start`` and ``stop``.
+
+    Of dead letters those have expired that have been dead for ``dead_letter_age_ms``.
+    """
 
     def __init__(
         self,
         clock: IReactorTime,
         store: Store,
         lifetimes: Lifetimes,
+        dead_letter_age_ms: int,
         interval_s: float,
         random: Callable[[int], bytes],
     ) -> None:
         self._clock = clock
         self._store = store
         self._lifetimes = lifetimes
+        self._dead_letter_age_ms = dead_letter_age_ms
         self._holder = random(16)
         self._turns = Periodic(clock, interval_s, "prune", self.prune, random)
         self._stopping = False
@@ -90,9 +95,13 @@ class Pruning:
         yield "limit event", self._store.limits.prune_events
         yield "limited address", self._store.limits.prune_addresses
         yield "ban", self._store.bans.prune
+        yield "dead letter", self._remove_dead_letters
 
     def _remove_tokens(self, kind: TokenKind, now_ms: int, limit: int, skipped: int) -> Statement:
         return self._store.tokens.prune(kind, self._lifetimes.expired_before_ms(kind, now_ms), limit, skipped)
+
+    def _remove_dead_letters(self, now_ms: int, limit: int, skipped: int) -> Statement:
+        return self._store.mails.prune_dead(now_ms - self._dead_letter_age_ms, limit, skipped)
 
     async def _prune_kind(self, kind: str, removal: _Removal) -> int:
         """Remove the rows of one kind, the oldest first; the answer is how many.

@@ -6,8 +6,10 @@ fields stay out of ``repr``, so that a record in a log line or a traceback gives
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class TokenKind(Enum):
@@ -145,16 +147,56 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class QueuedMail:
-    """A letter waiting in the queue: ``id`` 16 bytes, ``attempts`` made so far."""
+class ClaimedMail:
+    """A mail that nobody else sends for a while: ``id`` 16 bytes, ``claim`` 16 random ones, times in ms.
+
+    ``attempts`` are those at which the mail server got to hear of it, ``last_answer`` is what came of the latest one.
+    """
 
     id: bytes
+    claim: bytes
     letter: Letter
+    queued_at_ms: int
     attempts: int
+    last_answer: str | None
+
+
+@dataclass(frozen=True)
+class StoredMail:
+    """A mail for people to look at: one that waits, or a dead letter (``dead_at_ms`` is set), which is tried no more.
+
+    ``letter`` is None where the row cannot be read. While ``is_claimed``, somebody has the mail in hand, until
+    ``due_at_ms`` at most.
+    """
+
+    id: bytes
+    letter: Letter | None
+    queued_at_ms: int
+    due_at_ms: int
+    attempts: int
+    is_claimed: bool
+    last_answer: str | None
+    dead_at_ms: int | None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """When the next mail wants to be sent, and since when the oldest one waits (ms); both None if none waits."""
+
+    next_due_ms: int | None
+    oldest_queued_at_ms: int | None
 
 
 class EventKind(Enum):
+    """What other services may be told of; the value is the name that they are told."""
+
+    CREATED = "created"
     VERIFIED = "verified"
+    LOGIN = "login"
+    PASSWORD_CHANGE = "passwordChange"
+    RESET = "reset"
+    LOCK = "lock"
+    UNLOCK = "unlock"
     DELETE = "delete"
 
 
@@ -204,3 +246,18 @@ class Standing:
     email: str
     client: str
     times_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that has its place in the log; ``number`` counts from 1.
+
+    ``kind`` is a value of ``EventKind``, or one that a later version of this program has recorded. ``payload`` is what
+    the event's receivers are told (docs/events.md, "Events"); it has no secrets.
+    """
+
+    number: int
+    kind: str
+    uid: bytes
+    created_at_ms: int
+    payload: Mapping[str, Any]

@@ -160,4 +160,4 @@ def _told(error: Exception, folders: Sequence[Path], filled_in: str | None = Non
         return TemplateError(problem)
     where = own[-1]
     purpose = f" (filling in {filled_in})" if filled_in and where.filename != filled_in else ""
-    return TemplateError(f"{where.filename}:{where.lineno}: {problem}{purpose}")
+    return TemplateError(f"{where.filename}:{where.lineno}: {' '.join(problem.split())}{purpose}")

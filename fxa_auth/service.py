@@ -29,6 +29,7 @@ from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
 from fxa_auth.commands.invite import create_line, needed_environment
 from fxa_auth.config import Loaded, doubts
+from fxa_auth.extras import missing_extras
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
@@ -39,6 +40,8 @@ LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
 
+LAST_HASHES_TIMEOUT_S = 10
+"""How long they may take after that, when their hashes have been made or given up."""
 
 _LISTEN_MENDS: dict[int | None, tuple[str, str]] = {
     errno.EADDRINUSE: ("port", "end what uses it or name another port"),
@@ -61,7 +64,7 @@ class AuthService(Service):
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
 
-    :raises CannotStart: a text that readers get to see cannot be used
+    :raises CannotStart: a text that readers get to see, or who may vouch for the mail server, cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -77,7 +80,7 @@ class AuthService(Service):
         self._config_files = [str(Path(name).absolute()) for name in loaded.files]  # twistd may leave this folder
         try:
             self._parts = Assembly(loaded.settings, reactor, console)
-        except UnusableTexts as error:
+        except (UnusableTexts, TlsFileError) as error:
             raise CannotStart(loaded.complaint(error.setting, error)) from error
 
     # Up.
@@ -85,8 +88,10 @@ class AuthService(Service):
     def privilegedStartService(self) -> None:
         """Listen.
 
-        :raises CannotStart: a port cannot be opened, or a TLS file not be used
+        :raises CannotStart: a port cannot be opened, a TLS file not be used, or an extra is not installed
         """
+        for complaint in missing_extras(self._loaded):
+            raise CannotStart(complaint)
         settings = self._settings
         try:
             tls = None
@@ -237,20 +242,22 @@ class AuthService(Service):
         if parts.sink is not None:
             parts.sink.stop()
         parts.site.begin_to_stop()
-        await self._bounded(parts.application.drain, "requests")
-        await self._bounded(parts.site.close_connections, "answers")
+        await self._bounded(parts.application.drain, "requests", DRAIN_TIMEOUT_S)
+        parts.scrypt.stop()  # whoever still waits for a hash is told so while there is a connection to tell it on
+        await self._bounded(parts.application.drain, "hashes", LAST_HASHES_TIMEOUT_S)
+        await self._bounded(parts.site.close_connections, "answers", DRAIN_TIMEOUT_S)
         for part in reversed(self._started):
             await part.stop()
+        await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()
-        parts.scrypt.stop()
         await parts.storage.close()
         _log.info("server.stopped")
 
-    async def _bounded(self, work: Callable[[], Any], what: str) -> None:
+    async def _bounded(self, work: Callable[[], Any], what: str, timeout_s: float) -> None:
         try:
-            await Deferred.fromCoroutine(work()).addTimeout(DRAIN_TIMEOUT_S, self._reactor)
+            await Deferred.fromCoroutine(work()).addTimeout(timeout_s, self._reactor)
         except TimeoutError:
             _log.warn("server.stop_impatient", waited_for=what)
 

@@ -93,6 +93,10 @@ def makeService(options: Options) -> IService:
     in_foreground = bool(flags["nodaemon"] or flags.get("debug"))
     log_is_on_stderr = in_foreground and not flags.get("logfile") and not flags.get("syslog")
 
+    if options.settings.events.stdout.kinds and not in_foreground:
+        problem = "nobody reads stdout of a daemon in the background: start twistd with --nodaemon, or leave this out"
+        raise SystemExit(f"fxa-auth: {options.loaded.complaint('events.stdout.kinds', problem)}")
+
     def complain(reason: str) -> None:
         """Say on stderr, in one plain line, why the server cannot start; a log that goes elsewhere has it too."""
         if not log_is_on_stderr:

@@ -23,7 +23,7 @@ class Verification:
     """The operations on mailed codes.
 
     Within ``resend_blackout_ms`` of its last password change an account is sent no further verification mail.
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Verification:
         customs: Customs,
         clock: IReactorTime,
         resend_blackout_ms: int,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -70,7 +70,7 @@ class Verification:
             raise errors.invalid_verification_code()
         event = self._store.events.verified(uid, account.email, account.locale, time_ms(self._clock))
         try:
-            await self._store.change(self._store.accounts.verify_email(uid, "email is unverified"), event)
+            await self._store.change(self._store.accounts.verify_email(uid, "email is unverified"), *event)
         except DemandFailed:
             return
         _log.info("event.verified", uid=uid.hex())
@@ -99,7 +99,8 @@ class Verification:
             return
         if not hmac.compare_digest(code, account.unlock_code):
             raise errors.invalid_verification_code()
-        await self._store.change(self._store.accounts.unlock(uid))
+        event = self._store.events.unlocked(uid, account.email, time_ms(self._clock))
+        await self._store.change(*event, self._store.accounts.unlock(uid))
         _log.info("account.unlocked", uid=uid.hex())
         await self._customs.unlocked(account.normalized_email)
 
@@ -115,4 +116,4 @@ class Verification:
             await self._store.change(mail)
         except DemandFailed:
             raise gone from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)

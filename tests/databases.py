@@ -32,13 +32,14 @@ import sys
 from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
-from fxa_auth.store.events import EventTable
+from fxa_auth.store.database import Statement
 from fxa_auth.store.sqlite import SqliteDatabase
 
 async def serve():
     database = SqliteDatabase(reactor, reactor, Path(sys.argv[1]))
     await database.start()
-    await database.change([EventTable().deleted(bytes(16), "written by a daemon", 1)])
+    sql = "INSERT INTO events (id, kind, uid, created_at_ms, payload) VALUES (:id, 'x', :id, 1, 'written by a daemon')"
+    await database.change([Statement(sql, {"id": bytes(16)})])
     print("serving", flush=True)
 
 def leave_with_the_test():
@@ -97,6 +98,7 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield Statement("INSERT INTO limit_events VALUES (:name, 'net/64', :id, 'logins', 1, NULL, 2)", params)
         yield Statement("INSERT INTO limit_events VALUES ('', :name, :id, 'mails', 1, 2, 3)", params)
         yield Statement("INSERT INTO bans VALUES (:name, 'ñandú 😀', 1, 9223372036854775807)", params)
+    yield Statement("INSERT INTO event_cursors VALUES ('sequencer', 7, :now_ms)", {"now_ms": NOW_MS})
     for number in range(accounts):
         is_locked = {"locked_at_ms": NOW_MS, "unlock_code": os.urandom(16)} if number % 2 else {}
         language = None if number % 3 else "de, ñandú;q=0.5 😀"
@@ -106,7 +108,10 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield store.tokens.add(keys(TokenKind.KEY_FETCH), account, NOW_MS, "there", key_bundle=os.urandom(96))
         yield store.tokens.add_single(keys(TokenKind.PASSWORD_FORGOT), account.uid, 0, "there", os.urandom(16), 3)
         yield store.mails.queue(Letter(MailKind.VERIFY, account.uid, account.email, os.urandom(16)), NOW_MS)
-        yield store.events.verified(account.uid, account.email, account.locale, -NOW_MS)
+        if number % 2:
+            died = "UPDATE mails SET dead_at_ms = :now_ms, last_answer = '550 ñ 😀' WHERE uid = :uid"
+            yield Statement(died, {"now_ms": NOW_MS, "uid": account.uid})
+        yield from store.events.verified(account.uid, account.email, account.locale, -NOW_MS)
         invite = an_invite(normalized_email=None if number % 2 else account.normalized_email)
         yield store.invites.add(invite, os.urandom(32) if number % 2 else None)
         yield from store.invites.use(invite.id, account.uid, 1, NOW_MS, "use is left")

@@ -19,7 +19,7 @@ from fxa_auth.accounts import Accounts, SignIn
 from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
-from fxa_auth.records import Account, Client, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.records import Account, Client, Event, LinkOptions, MailKind, StoredMail, Token, TokenKind
 from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
@@ -113,7 +113,7 @@ class ObedientPreVerification:
 
 
 class DomainTestCase(TestCase):
-    """All domain objects on one empty store. ``mails_announced`` counts the calls that wake the outbox."""
+    """All domain objects on one empty store. ``announced`` are the mails that the outbox was told of."""
 
     verifier_version = 1
     lockout_enabled = True
@@ -128,11 +128,18 @@ class DomainTestCase(TestCase):
         self.store = Store(self.database, seal)
         self.customs, self.stretcher = self.make_customs(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()
-        self.mails_announced = 0
+        self.announced: list[tuple[MailKind, bytes]] = []
         self.passwords = self.make_passwords(self.verifier_version)
         self.accounts = self.make_accounts(["open"])
         self.credentials = Credentials(
-            self.store, self.passwords, self.customs, Lifetimes(LIFETIMES_MS), os.urandom, self.clock, self.announce
+            self.store,
+            self.passwords,
+            self.customs,
+            Lifetimes(LIFETIMES_MS),
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
         )
         self.verification = Verification(
             self.store, self.passwords, self.customs, self.clock, self.resend_blackout_ms, self.announce
@@ -169,8 +176,8 @@ class DomainTestCase(TestCase):
             self.announce,
         )
 
-    def announce(self) -> None:
-        self.mails_announced += 1
+    def announce(self, kind: MailKind, uid: bytes) -> None:
+        self.announced.append((kind, uid))
 
     # What tests do.
 
@@ -240,12 +247,17 @@ class DomainTestCase(TestCase):
     async def rows(self, table: str) -> list[dict[str, Any]]:
         return [dict(row) for row in await self.database.query(f"SELECT * FROM {table}", {})]
 
-    async def events(self) -> list[str]:
-        """The kinds of all events recorded."""
-        return sorted(row["kind"] for row in await self.rows("events"))
+    async def log(self) -> list[Event]:
+        """All events recorded, in the order of the log."""
+        await self.store.event_log.number(1000, self.now_ms)
+        return await self.store.event_log.after(0, 1000)
 
-    async def mails(self) -> list[QueuedMail]:
-        return await self.store.mails.due(self.now_ms, 1000)
+    async def events(self) -> list[str]:
+        """The kinds of all events recorded, in the order of the log."""
+        return [event.kind for event in await self.log()]
+
+    async def mails(self) -> list[StoredMail]:
+        return list(await self.store.mails.page(None, 1000))
 
     async def assertRefused(self, errno: int, call: Coroutine[Any, Any, Any]) -> ApiError:
         error: ApiError = await self.assertFailure(Deferred.fromCoroutine(call), ApiError)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from fxa_auth import aws
 from fxa_auth.cli import main, reference
 from fxa_auth.config import DECLARED
 
@@ -90,6 +91,13 @@ class CheckTests(Operator):
         code, out, err = self.run_command("config", "check", "--config", name)
         self.assertEqual((code, out, len(err.splitlines())), (1, "", 2))
         self.assertIn('keyPath = "no-key.pem"', err)
+
+    def test_a_missing_extra_is_told(self) -> None:
+        self.patch(aws, "is_installed", lambda: False)
+        self.environ["SNS_TOPIC_ARN"] = "arn:aws:sns:eu-west-1:123456789012:accounts"
+        code, out, err = self.run_command("config", "check")
+        self.assertEqual((code, out, len(err.splitlines())), (1, "", 1))
+        self.assertIn("pip install 'fxa-auth[aws]'", err)
 
 
 class ShowTests(Operator):

@@ -28,6 +28,7 @@ from fxa_auth.config import (
     load,
     masked_url,
 )
+from fxa_auth.records import EventKind
 
 PACKAGE = Path(fxa_auth.__file__).parent
 BY_NAME = {declared.name: declared for declared in DECLARED}
@@ -46,6 +47,9 @@ def load_value(name: str, value: Any, profile: str | None = None) -> Loaded:
 
 def value_of(loaded: Loaded, name: str) -> Any:
     return BY_NAME[name].value_in(loaded.settings)
+
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:fxa-accounts"
 
 
 class Complaining(SynchronousTestCase):
@@ -176,6 +180,15 @@ class EnvironmentTests(Complaining):
         "SMTP_SENDER": ("smtp.sender", "Me <me@example.com>", "Me <me@example.com>"),
         "TOOBUSY_MAX_LAG": ("toobusy.maxLag", "70", 70),
         "SCRYPT_MAX_PENDING": ("scrypt.maxPending", "100", 100),
+        "SNS_TOPIC_ARN": ("snsTopicArn", TOPIC, TOPIC),
+        "BASKET_API_URL": ("basket.apiUrl", "https://basket.example/news/", "https://basket.example/news"),
+        "BASKET_API_KEY": ("basket.apiKey", "12345", "12345"),
+    }
+    PARTNERS: Mapping[str, Mapping[str, str]] = {
+        "SMTP_USER": {"SMTP_PASS": "x"},
+        "SMTP_PASS": {"SMTP_USER": "x"},
+        "BASKET_API_URL": {"BASKET_API_KEY": "x"},
+        "BASKET_API_KEY": {"BASKET_API_URL": "http://x"},
     }
 
     def test_the_examples_are_every_variable(self) -> None:
@@ -183,8 +196,7 @@ class EnvironmentTests(Complaining):
 
     def test_each_variable_sets_its_setting(self) -> None:
         for variable, (name, text, expected) in self.EXAMPLES.items():
-            partner = {"SMTP_USER": {"SMTP_PASS": "x"}, "SMTP_PASS": {"SMTP_USER": "x"}}.get(variable, {})
-            loaded = load([], {**partner, variable: text})
+            loaded = load([], {**self.PARTNERS.get(variable, {}), variable: text})
             self.assertEqual(value_of(loaded, name), expected, variable)
             self.assertIs(type(value_of(loaded, name)), type(expected), variable)
             self.assertEqual(loaded.sources[name], f"environment {variable}")
@@ -283,6 +295,8 @@ class ValueTests(Complaining):
         ("smtp.host", ("", "a b", "mail.example:25", None)),
         ("smtp.port", (-1, 65536, "25", None)),
         ("smtp.secure", ("false", 0, None)),
+        ("smtp.startTls", ("", "on", True, None)),
+        ("smtp.caFile", ("", "a\nb", 1)),
         ("smtp.user", ("", "a\nb", 1)),
         ("smtp.password", ("", "a\nb", 1)),
         (
@@ -292,15 +306,40 @@ class ValueTests(Complaining):
                 "a@ä.example", "A <a@b>\r\nBcc: c@d", "group: a@b;", "A, B <a@b>", None, 1,
             ),
         ),
+        ("smtp.returnPath", ("", "a", "@a", "A <a@b>", "<a@b>", "a@b\r\n", "ä@b", "a b@c", 1)),
+        (
+            "smtp.ehloName",
+            ("", "a b", "::1", "192.0.2.1", "[::1]", "[IPv6:192.0.2.1]", "[mail]", "[]", "a\r\nb", "ä.example", 1),
+        ),
         ("smtp.redirectDomain", ("a b", "http://a", "a/b", "a:80", ".a", None)),
         ("smtp.resendBlackoutPeriod", (-1, 10**13, "1", 1.5, None)),
         ("smtp.retryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxRetryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxAge", (0, -1, 10**13, None)),
+        ("smtp.deadLetterAge", (0, -1, 10**13, None)),
+        ("smtp.maxConnections", (0, -1, 101, "4", 1.5, None)),
+        ("smtp.connectTimeout", (0, -1, 10**13, None)),
+        ("smtp.replyTimeout", (0, -1, 10**13, None)),
         ("smtp.timeout", (0, -1, 10**13, None)),
         ("smtp.api.host", ("", "a b", None)),
         ("smtp.api.port", (-1, 65536, None)),
         ("tokenLifetimes.accountResetToken", (0, 10**13, -(10**13), "900000", None)),
         ("tokenLifetimes.passwordForgotToken", (0, True)),
         ("tokenLifetimes.passwordChangeToken", (0, 1.5)),
+        (
+            "snsTopicArn",
+            (
+                "", "accounts", "Disabled", "arn:aws:sns:eu-west-1:123456789012:", "arn:aws:sns::123456789012:a",
+                "arn:aws:sns:eu-west-1:12345:a", "arn:aws:sqs:eu-west-1:123456789012:a", f"{TOPIC}\n", f"{TOPIC}/a",
+                f"{TOPIC}.fifo.fifo", None, 1,
+            ),
+        ),
+        ("events.retention", (-1, 10**13, "1", None)),
+        ("events.sns.kinds", ([], ["created", "created"], ["Verified"], ["verified", "x"], "verified", None, 1)),
+        ("events.stdout.kinds", (["created", "created"], ["x"], [1], "verified", True, None)),
+        ("basket.apiUrl", ("", "basket.example", "http://a?b=c", "http://u@a", 1)),
+        ("basket.apiKey", ("", "a\nb", 1)),
+        ("aws.endpointUrl", ("", "localhost:4566", "http://a#b", 1)),
         ("verifierVersion", (2, -1, "1", True, None)),
         ("lockoutEnabled", ("true", 1, None)),
         ("scrypt.maxPending", (-1, 2**31, "1", None)),
@@ -367,6 +406,14 @@ class ValueTests(Complaining):
         ("smtp.redirectDomain", "", ""),
         ("smtp.redirectDomain", "Firefox.com", "firefox.com"),
         ("smtp.user", None, None),
+        ("smtp.returnPath", None, None),
+        ("smtp.returnPath", "<>", "<>"),
+        ("smtp.returnPath", "bounces+fxa@Example.com", "bounces+fxa@Example.com"),
+        ("smtp.ehloName", None, None),
+        ("smtp.ehloName", "accounts.example.com", "accounts.example.com"),
+        ("smtp.ehloName", "[192.0.2.1]", "[192.0.2.1]"),
+        ("smtp.ehloName", "[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+        ("smtp.maxConnections", 100, 100),
         ("branding.buttonColor", "#0A67C4", "#0a67c4"),
         ("branding.supportUrl", "https://help.example/a?b=c#d", "https://help.example/a?b=c#d"),
         ("branding.supportUrl", None, None),
@@ -376,6 +423,13 @@ class ValueTests(Complaining):
         ("tokenLifetimes.accountResetToken", -1, -1),
         ("registration.mode", ["open"], ("open",)),
         ("registration.mode", ["invite"], ("invite",)),
+        ("snsTopicArn", TOPIC, TOPIC),
+        *(("snsTopicArn", arn, arn) for arn in ("arn:aws-cn:sns:cn-north-1:123456789012:a_-B1", f"{TOPIC}.fifo")),
+        ("snsTopicArn", "disabled", "disabled"),
+        ("events.retention", 0, 0),
+        ("events.sns.kinds", ["delete", "login"], ("delete", "login")),
+        ("events.stdout.kinds", [], ()),
+        ("aws.endpointUrl", "http://127.0.0.1:4566/", "http://127.0.0.1:4566"),
         ("reportedVersion", "", ""),
     )
 
@@ -416,6 +470,14 @@ class ValueTests(Complaining):
         self.assertIn("smtp.user = unset (default): smtp.password (environment SMTP_PASS) is set", complaint)
         self.assertNotIn("hunter2", complaint)
 
+    def test_the_longest_pause_between_attempts_at_a_mail_is_not_below_the_first(self) -> None:
+        complaint = self.complaint({"smtp": {"retryDelay": 900_001}})
+        self.assertEqual(
+            complaint,
+            "smtp.maxRetryDelay = 900000 (default): must not be less than smtp.retryDelay = 900001 (a.toml)",
+        )
+        load([Layer("a.toml", {"smtp": {"retryDelay": 5, "maxRetryDelay": 5}})], {})
+
     def test_a_rule_of_registration_and_its_own_setting_come_together(self) -> None:
         good = {"mode": ["domains", "first"], "domains": ["A.example", "bücher.example"], "first": 3}
         rules = load([Layer("a.toml", {"registration": good})], {}).settings.registration
@@ -447,6 +509,18 @@ class ValueTests(Complaining):
     def test_only_development_lets_everybody_in_by_default(self) -> None:
         for profile, mode in (("prod", "closed"), ("stage", "closed"), ("dev", "open"), ("test", "open")):
             self.assertEqual(load([], {}, profile).settings.registration.mode, (mode,), profile)
+
+    def test_the_url_of_basket_and_its_key_come_together(self) -> None:
+        self.assertIn("basket.apiKey = unset", self.complaint(table("basket.apiUrl", "https://basket.example")))
+        complaint = self.complaint({}, {"BASKET_API_KEY": "hunter2"})
+        self.assertIn("basket.apiUrl = unset (default): basket.apiKey (environment BASKET_API_KEY) is set", complaint)
+        self.assertNotIn("hunter2", complaint)
+
+    def test_every_kind_of_event_can_be_chosen(self) -> None:
+        kinds = [kind.value for kind in EventKind]
+        for name in ("events.sns.kinds", "events.stdout.kinds"):
+            self.assertEqual(value_of(load_value(name, kinds), name), tuple(kinds))
+            self.assertIn(", ".join(kinds), self.complaint(table(name, ["x"])))
 
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}
@@ -493,17 +567,11 @@ class NameTests(Complaining):
             "bounces.region",
             "bounces.bounceQueueUrl",
             "bounces.complaintQueueUrl",
-            "basket.apiUrl",
-            "basket.apiKey",
         ):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
         self.assertEqual(self.complaint({"basket": {}}), "basket (a.toml): not built yet: leave it out")
-
-    def test_a_topic_is_refused_unless_it_is_disabled(self) -> None:
-        self.assertIn("snsTopicArn (a.toml): not built yet", self.complaint({"snsTopicArn": "arn:aws:sns:x"}))
-        self.assertEqual(load([Layer("a.toml", {"snsTopicArn": "disabled"})], {}).settings, Settings())
 
     def test_a_name_with_a_line_break_still_gives_one_line(self) -> None:
         self.assertEqual(len(self.complaint({"a\nb": 1}).splitlines()), 1)
@@ -571,7 +639,7 @@ class SecretTests(Complaining):
 
     def test_a_setting_whose_name_sounds_secret_is_marked_so(self) -> None:
         marked = {declared.name for declared in DECLARED if declared.setting.secret}
-        self.assertEqual(marked, {"smtp.password"})
+        self.assertEqual(marked, {"smtp.password", "basket.apiKey"})
 
 
 GARBAGE = st.recursive(
@@ -716,6 +784,24 @@ class DoubtTests(SynchronousTestCase):
             "http://[fd00::1]",
         ):
             self.assertEqual(self.doubts(url), [])
+
+    def test_a_content_server_that_differs_from_this_one_by_its_scheme_alone_is_doubtful(self) -> None:
+        for public, content, is_doubtful in (
+            ("https://accounts.example.com", "http://accounts.example.com", True),
+            ("http://accounts.example.com/a", "https://Accounts.example.com:443/a/", True),
+            ("https://accounts.example.com", "https://accounts.example.com", False),
+            ("https://accounts.example.com/a", "http://accounts.example.com", False),
+            ("https://accounts.example.com", "http://www.accounts.example.com", False),
+            ("https://accounts.example.com", "http://accounts.example.com:8080", False),
+            ("https://accounts.example.com:8000", "http://accounts.example.com", False),
+        ):
+            values = {"publicUrl": public, "contentServer": {"url": content}, "trustProxies": 1}
+            found = doubts(load([Layer("a.toml", values)], {}))
+            self.assertEqual(len(found), is_doubtful, (public, content))
+            if is_doubtful:
+                self.assertRegex(
+                    found[0], rf'^contentServer\.url = .*this is that of publicUrl = "{public}" \(a\.toml\)'
+                )
 
     def test_a_proxy_that_nobody_trusts_is_doubtful_in_production(self) -> None:
         content_server = {"url": "https://www.example.com"}

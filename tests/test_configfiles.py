@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.config import DECLARED, ConfigError, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings, read_layer
+from tests.certificates import issue
 
 EVERY_SETTING = """
 env = "test"
@@ -70,12 +71,22 @@ pruneInterval = 60000
 host = "mail.example"
 port = 465
 secure = true
+startTls = "required"
+caFile = "/etc/fxa/mail-ca.pem"
 user = "me"
 password = "hunter2"
 sender = "Accounts <accounts@example.com>"
+returnPath = "bounces@example.com"
+ehloName = "accounts.example.com"
 redirectDomain = "example.com"
 resendBlackoutPeriod = 1
 retryDelay = 2
+maxRetryDelay = 3
+maxAge = 4
+deadLetterAge = 5
+maxConnections = 5
+connectTimeout = 6
+replyTimeout = 7
 timeout = 3
 
 [smtp.api]
@@ -261,3 +272,15 @@ class NamedFilesTests(SynchronousTestCase):
         self.assertIn("certPath = ", complaint)
         self.assertIn("cannot be read: No such file or directory", complaint)
         self.assertEqual(self.check(useHttps=False, **files), [])
+
+    def test_the_authorities_for_the_mail_server_must_be_some(self) -> None:
+        Path(self.path("ca.pem")).write_bytes(issue("authority", is_authority=True).pem)
+        Path(self.path("key.pem")).write_bytes(issue("authority").key_pem)
+        self.assertEqual(self.check(smtp={"caFile": self.path("ca.pem")}), [])
+        source = self.path("settings.json")
+        for name, problem in (
+            ("key.pem", "holds no certificate in PEM; name one that does"),
+            ("none.pem", "cannot be read (No such file or directory); name a readable PEM file"),
+        ):
+            (complaint,) = self.check(smtp={"caFile": self.path(name)})
+            self.assertEqual(complaint, f'smtp.caFile = "{self.path(name)}" ({source}): {problem}')

@@ -18,7 +18,7 @@ from twisted.web.client import Agent
 
 from fxa_auth.devmail import MailSink
 from fxa_auth.mail.compose import Message
-from fxa_auth.mail.smtp import MailNotSent, SmtpSender
+from fxa_auth.mail.smtp import MailNotSent, SmtpSender, SmtpServer
 from fxa_auth.records import Letter, LinkOptions, MailKind
 from tests.texts import make_composer
 
@@ -35,7 +35,8 @@ class DevMailTests(TestCase):
         self.smtp_port = self.listen(self.sink.smtp_factory())
         self.http_port = self.listen(self.sink.site())
         self.addCleanup(self.sink.stop)
-        self.sender = SmtpSender(reactor, "127.0.0.1", self.smtp_port, False, "", "", 20)
+        self.sender = SmtpSender(reactor, SmtpServer("127.0.0.1", self.smtp_port, "example.com"))
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.sender.stop()))
 
     def listen(self, factory: Any) -> int:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")

@@ -49,10 +49,10 @@ class MessagesTests(SynchronousTestCase):
         self.assertEqual(found["Good day"].auto_comments, [])
 
     def test_a_new_text_waits_for_its_translation_and_is_told(self) -> None:
-        self.write("templates/new.txt", "{% trans %}Good night{% endtrans %}")
-        self.assertEqual(self.run_tool(), "de: not translated: Good night\n")
+        self.write("templates/new.txt", "{% trans %}Good days{% endtrans %}")
+        self.assertEqual(self.run_tool(), "de: not translated: Good days\n")
         found = entries(read(self.german))
-        self.assertEqual((found["Good night"].string, found["Good night"].fuzzy), ("", False))
+        self.assertEqual((found["Good days"].string, found["Good days"].fuzzy), ("", False))
 
     def test_translations_and_header_stay_and_what_no_template_has_goes(self) -> None:
         self.assertEqual(self.run_tool(), "")

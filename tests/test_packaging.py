@@ -25,6 +25,7 @@ PROJECTS = {
     "nacl": "pynacl",
     "psycopg2": "psycopg2-binary",
     "pytest_twisted": "pytest-twisted",
+    "service_identity": "service-identity",
     "zope": "twisted",
 }
 """Projects on PyPI whose name is not that of the module; zope.interface comes with twisted."""
@@ -56,14 +57,24 @@ def projects(required: Iterable[str]) -> set[str]:
 
 class RequirementTests(SynchronousTestCase):
     def test_what_the_package_imports_is_required(self) -> None:
-        self.assertEqual(imported("fxa_auth") - projects(requirements("REQUIRED")), set())
+        known = projects([*requirements("REQUIRED"), *requirements("AWS")])
+        self.assertEqual(imported("fxa_auth") - known, set())
+
+    def test_what_is_an_extra_is_imported_where_it_is_needed_and_no_sooner(self) -> None:
+        """Functions may import it; no module does, or every daemon would need it."""
+        extra = {re.split(r"[>=]", line, maxsplit=1)[0] for line in requirements("AWS")}
+        for path in sorted((ROOT / "fxa_auth").rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+                names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+                self.assertEqual({name.partition(".")[0] for name in names} & extra, set(), path.name)
 
     def test_what_the_tests_import_is_required(self) -> None:
-        known = projects([*requirements("REQUIRED"), *requirements("TEST")])
+        known = projects([*requirements("REQUIRED"), *requirements("AWS"), *requirements("TEST")])
         self.assertEqual(imported("tests") - known, set())
 
     def test_every_requirement_has_a_lowest_version(self) -> None:
-        for line in requirements("REQUIRED") + requirements("TEST") + requirements("DEVELOPMENT"):
+        for line in [line for name in ("REQUIRED", "AWS", "TEST", "DEVELOPMENT") for line in requirements(name)]:
             self.assertRegex(line, r"[>=]=\d")
 
 

@@ -91,6 +91,22 @@ class ComplaintTests(TextsTestCase):
         self.write("templates/layout.html", "{{ link }}")
         self.assertIn("verify.jinja in layout.html (ca): nothing has the link as its href", self.complaint())
 
+    def test_a_page_that_asks_without_a_form_is_told(self) -> None:
+        source = (data_dir("templates") / "pages" / "confirm.html").read_text("utf-8")
+        for form, is_good in (
+            ("<form method='POST' class=\"mine\">", True),
+            ('<form class="mine" method=post>', True),
+            ("<form>", False),
+            ('<form method="get">', False),
+            ("<a>post</a>", False),
+        ):
+            self.write("templates/pages/confirm.html", source.replace('<form method="post">', form))
+            if is_good:
+                self.assertEqual(check_texts(load([self.layer()], {})), [])
+            else:
+                told = "pages/verify.html (ca): has no form that is sent by POST, so that nobody can say yes"
+                self.assertIn(told, self.complaint())
+
     def test_a_fault_in_a_catalogue_is_told_with_file_and_line(self) -> None:
         self.write(GERMAN, '\nmsgid "Need help? Visit %(support_url)s"\nmsgstr "Hilfe"\n')
         self.assertIn(f"FOLDER/{GERMAN}:2: other placeholders than in 'Need help? ", self.complaint())

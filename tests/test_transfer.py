@@ -239,7 +239,7 @@ class CopyTests(Transfers):
             insert(target, table, rows[1:] if table.name == "events" else rows)
 
         def change_one(target: SqliteBulk, table: Table, rows: Sequence[bulk.Values]) -> None:
-            insert(target, table, [(*rows[0][:-1], "other"), *rows[1:]] if table.name == "events" else rows)
+            insert(target, table, [(*rows[0][:-1], 5), *rows[1:]] if table.name == "events" else rows)
 
         for fault in (lose_one, change_one):
             self.patch(SqliteBulk, "insert", fault)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +16,9 @@ from twisted.web.client import Agent
 
 from fxa_auth.administration import Administration
 from fxa_auth.commands.running import (
-    INTERRUPTED,
     CommandFailed,
     add_settings_options,
-    complain,
+    ask_before_removal,
     run_on_storage,
     say,
     shown_time,
@@ -82,23 +80,9 @@ def add_parser(subparsers: Subparsers) -> None:
 
 
 def _run_if_confirmed(options: argparse.Namespace) -> int:
-    """Ask before anything is opened, as nothing else can be done while a reactor waits for an answer."""
-    if options.yes:
-        return _run(options)
-    if not sys.stdin.isatty():
-        complain("account delete asks before it removes anything, and there is no terminal to ask on: give --yes")
-        return 1
-    try:
-        say(f"This removes the account {options.account} and all that belongs to it, for good.")
-        answer = input("Remove it? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        complain("interrupted, nothing was removed")
-        return INTERRUPTED
-    if answer.strip().lower() not in ("y", "yes"):
-        complain("nothing was removed")
-        return 1
-    return _run(options)
+    warning = f"This removes the account {options.account} and all that belongs to it, for good."
+    refusal = None if options.yes else ask_before_removal("account delete", warning, "Remove it?")
+    return _run(options) if refusal is None else refusal
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -137,7 +121,8 @@ async def _show(administration: Administration, account: Account) -> list[str]:
         "locked": "no" if account.locked_at_ms is None else f"since {shown_time(account.locked_at_ms)}",
         "sessions": _counted(sessions),
         "waiting tokens": ", ".join(sorted(waiting)) or "none",
-        "queued mails": _counted(belongings.mails),
+        "queued mails": _counted(belongings.queued_mails),
+        "dead letters": _counted(belongings.dead_letters),
     }
     return [f"{name:<16}{value}" for name, value in rows.items()]
 

@@ -17,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from fxa_auth import emailaddress
 from fxa_auth.language import TAG
+from fxa_auth.records import EventKind
 
 _LONGEST_MS = 10**12
 
@@ -26,6 +27,9 @@ _POSTGRES_URL = re.compile(
     rf'postgres(ql)?://([^\s"#@/?]*@)?{_PLACE}(,{_PLACE})*(/[^\s"#@?]*)?(\?({_PARAMETER}(&{_PARAMETER})*)?)?'
 )
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
+
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
+_EVENT_KINDS = tuple(kind.value for kind in EventKind)
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -125,6 +129,10 @@ def _base_url(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.lower()}{parts.path.rstrip('/')}"
 
 
+def _optional_base_url(url: str | None) -> str | None:
+    return None if url is None else _base_url(url)
+
+
 def _customs_url(url: str) -> str:
     return url if url in ("none", "builtin") else _base_url(url)
 
@@ -155,10 +163,27 @@ def _database_url(url: str) -> str:
 
 def _mailbox(text: str) -> str:
     name = r'("[^"\\]*"|[^\s"<>@,;:\\()\[\]][^"<>@,;:\\()\[\]]*)'
-    address = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
-    if not re.fullmatch(rf"{address}|{name}?\s*<{address}>", _line(text)):
+    if not re.fullmatch(rf"{_ADDRESS}|{name}?\s*<{_ADDRESS}>", _line(text)):
         raise ValueError
     return text
+
+
+def _return_path(address: str | None) -> str | None:
+    if address not in (None, "<>") and not re.fullmatch(_ADDRESS, address or ""):
+        raise ValueError
+    return address
+
+
+def _ehlo_name(name: str | None) -> str | None:
+    if name is None:
+        return name
+    if bracketed := re.fullmatch(r"\[(IPv6:)?(.+)\]", name):
+        (ipaddress.IPv6Address if bracketed[1] else ipaddress.IPv4Address)(bracketed[2])
+    elif ":" in name or re.fullmatch(r"[0-9.]+", name):
+        raise ValueError
+    else:
+        _host(name)
+    return name
 
 
 def _domain(domain: str) -> str:
@@ -208,6 +233,26 @@ def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tags
 
 
+def _topic_arn(arn: str) -> str:
+    if arn != "disabled" and not re.fullmatch(
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(\.fifo)?", arn, re.ASCII
+    ):
+        raise ValueError
+    return arn
+
+
+def _event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(_EVENT_KINDS):
+        raise ValueError
+    return kinds
+
+
+def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if not kinds:
+        raise ValueError
+    return _event_kinds(kinds)
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -229,6 +274,7 @@ Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LO
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
 Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
 PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
+Connections = Annotated[int, Kind("a whole number, 1 to 100", _within(1, 100))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
@@ -236,6 +282,7 @@ OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
+OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
@@ -247,6 +294,10 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+ReturnPath = Annotated[str | None, Kind('one bare ASCII mail address, or "<>" for none', _return_path)]
+EhloName = Annotated[
+    str | None, Kind("a domain name, or an address like [192.0.2.1] or [IPv6:2001:db8::1]", _ehlo_name)
+]
 Name = Annotated[str, Kind("text on one line, not empty", _text)]
 OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
 Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
@@ -259,6 +310,11 @@ RegistrationMode = Annotated[
 ]
 MailDomains = Annotated[
     tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
+TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
+EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
+SomeEventKinds = Annotated[
+    tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
 ]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],

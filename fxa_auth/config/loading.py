@@ -20,7 +20,7 @@ from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE
 
 _BY_NAME = {declared.name: declared for declared in DECLARED}
 _TABLES = {name[: dot.start()] for name in _BY_NAME for dot in re.finditer(r"\.", name)}
-_NOT_BUILT = ("bounces", "basket", "snsTopicArn")
+_NOT_BUILT = ("bounces",)
 _BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 
 
@@ -117,10 +117,6 @@ def _read_table(table: Mapping[str, Any], prefix: str, source: str, offers: dict
 
 
 def _not_built(name: str, value: Any, source: str) -> Iterator[str]:
-    if name == "snsTopicArn":
-        if value != "disabled":
-            yield f'{name} ({source}): not built yet: leave it out or set it to "disabled"'
-        return
     for member in value if isinstance(value, Mapping) and value else [None]:
         yield f"{name if member is None else f'{name}.{member}'} ({source}): not built yet: leave it out"
 
@@ -171,10 +167,16 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
     for name in ("keyPath", "certPath"):
         if values.get("useHttps") and name in values and values[name] is None:
             yield f"{name} = unset ({sources[name]}): useHttps = true ({sources['useHttps']}) needs a PEM file here"
-    pair = ("smtp.user", "smtp.password")
-    for name, other in (pair, pair[::-1]):
+    pairs = (("smtp.user", "smtp.password"), ("basket.apiUrl", "basket.apiKey"))
+    for name, other in (pair for one in pairs for pair in (one, one[::-1])):
         if values.get(name) is not None and other in values and values[other] is None:
             yield f"{other} = unset ({sources[other]}): {name} ({sources[name]}) is set: set both or neither"
+    first, longest = "smtp.retryDelay", "smtp.maxRetryDelay"
+    if first in values and longest in values and values[first] > values[longest]:
+        yield (
+            f"{longest} = {values[longest]} ({sources[longest]}): must not be less than"
+            f" {first} = {values[first]} ({sources[first]})"
+        )
     yield from _check_registration(values, sources)
 
 

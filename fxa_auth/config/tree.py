@@ -12,10 +12,13 @@ from fxa_auth.config.kinds import (
     SAME_AS_DEFAULT,
     BaseUrl,
     Colour,
+    Connections,
     Count,
     CustomsUrl,
     DatabaseUrl,
     Domain,
+    EhloName,
+    EventKinds,
     FilePath,
     Host,
     Interval,
@@ -28,6 +31,7 @@ from fxa_auth.config.kinds import (
     Mailbox,
     MailDomains,
     Name,
+    OptionalBaseUrl,
     OptionalFilePath,
     OptionalText,
     OptionalUrl,
@@ -35,8 +39,11 @@ from fxa_auth.config.kinds import (
     PoolSize,
     Port,
     RegistrationMode,
+    ReturnPath,
     Setting,
+    SomeEventKinds,
     Text,
+    TopicArn,
     TrustedProxies,
     literal,
     masked_url,
@@ -138,28 +145,72 @@ class Smtp(SettingsGroup, frozen=True):
     ] = "127.0.0.1"
     port: Annotated[Port, Setting("Its port; in dev and test that of the mail sink.", env="SMTP_PORT", dev=9999)] = 25
     secure: Annotated[
-        bool, Setting("Whether to speak TLS from the first byte; false is no TLS.", env="SMTP_SECURE")
+        bool,
+        Setting(
+            "Whether to speak TLS from the first byte, as on port 465; else startTls says whether TLS begins later.",
+            env="SMTP_SECURE",
+        ),
     ] = False
+    start_tls: Annotated[
+        Literal["required", "opportunistic", "off"],
+        Setting(
+            "Whether to ask for TLS by STARTTLS: always; where it is offered, whatever certificate is shown; or never, "
+            "so that a password is sent in clear. Opportunistic is required where there is a user and the server is "
+            "another machine."
+        ),
+    ] = "opportunistic"
+    ca_file: Annotated[
+        OptionalFilePath,
+        Setting("The PEM file of those who may vouch for the server's certificate, instead of the system's."),
+    ] = None
     user: Annotated[OptionalText, Setting("The user to log in as.", env="SMTP_USER")] = None
     password: Annotated[OptionalText, Setting("The password to log in with.", env="SMTP_PASS", secret=True)] = None
     sender: Annotated[Mailbox, Setting("The From of every mail.", env="SMTP_SENDER")] = (
         "Firefox Accounts <accounts@localhost>"
     )
+    return_path: Annotated[
+        ReturnPath, Setting("Where undeliverable mails go back to (the envelope's sender); unset is the From address.")
+    ] = None
+    ehlo_name: Annotated[
+        EhloName, Setting("What the server is told as our name in EHLO; unset is the domain of the From address.")
+    ] = None
     redirect_domain: Annotated[
         Domain, Setting("The domain (with its subdomains) that a request's redirectTo must lie in; empty allows any.")
     ] = "firefox.com"
     resend_blackout_period: Annotated[
         Pause, Setting("Time in ms after a password is set in which no verification mail is resent.", dev=0)
     ] = 600_000
-    retry_delay: Annotated[Interval, Setting("Pause in ms before a failed mail is tried again.", dev=1_000)] = 30_000
+    retry_delay: Annotated[
+        Interval,
+        Setting(
+            "Pause in ms before a failed mail is tried again; it doubles each time, and chance has a say in it.",
+            dev=1_000,
+        ),
+    ] = 30_000
+    max_retry_delay: Annotated[
+        Interval, Setting("The longest pause in ms between two attempts at a mail, give or take a quarter.")
+    ] = 900_000
+    max_age: Annotated[
+        Interval, Setting("Time in ms after which a mail that no server has taken over becomes a dead letter.")
+    ] = 259_200_000
+    dead_letter_age: Annotated[
+        Interval, Setting("Time in ms for which dead letters are kept; they are removed as expired tokens are.")
+    ] = 2_592_000_000
+    max_connections: Annotated[
+        Connections, Setting("How many mails are handed over at once, each on a connection of its own.")
+    ] = 4
+    connect_timeout: Annotated[Interval, Setting("The longest that connecting may take, in ms.")] = 10_000
+    reply_timeout: Annotated[Interval, Setting("The longest that the server may take for one answer, in ms.")] = 20_000
     timeout: Annotated[Interval, Setting("The longest that handing over one mail may take, in ms.")] = 30_000
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
 
 
 class Branding(SettingsGroup, frozen=True):
-    product_name: Annotated[Name, Setting("The name of the service, as mails tell it.")] = "Firefox Accounts"
-    support_url: Annotated[OptionalUrl, Setting("Where readers find help; unset, mails say nothing of that.")] = None
-    button_color: Annotated[Colour, Setting("The colour of buttons in mails.")] = "#0a5dc2"
+    product_name: Annotated[Name, Setting("The name of the service, as mails and pages tell it.")] = "Firefox Accounts"
+    support_url: Annotated[
+        OptionalUrl, Setting("Where readers find help; unset, mails and pages say nothing of that.")
+    ] = None
+    button_color: Annotated[Colour, Setting("The colour of buttons in mails and on pages.")] = "#0a5dc2"
     button_text_color: Annotated[Colour, Setting("The colour of the text on them.")] = "#ffffff"
     overrides_dir: Annotated[
         OptionalFilePath,
@@ -284,6 +335,40 @@ class Limits(SettingsGroup, frozen=True):
     bans: Bans = msgspec.field(default_factory=Bans)
 
 
+class EventsOnSns(SettingsGroup, frozen=True):
+    kinds: Annotated[SomeEventKinds, Setting("The events that are published to snsTopicArn.")] = ("verified", "delete")
+
+
+class EventsOnStdout(SettingsGroup, frozen=True):
+    kinds: Annotated[
+        EventKinds, Setting("The events that are written to stdout, a line of JSON each; an empty list is none.")
+    ] = ()
+
+
+class Events(SettingsGroup, frozen=True):
+    retention: Annotated[
+        Pause, Setting("Time in ms for which events are kept at least; longer while a publisher is not done with them.")
+    ] = 604_800_000
+    sns: EventsOnSns = msgspec.field(default_factory=EventsOnSns)
+    stdout: EventsOnStdout = msgspec.field(default_factory=EventsOnStdout)
+
+
+class Basket(SettingsGroup, frozen=True):
+    api_url: Annotated[
+        OptionalBaseUrl,
+        Setting("The Basket service that is told of verified addresses; unset is none.", env="BASKET_API_URL"),
+    ] = None
+    api_key: Annotated[
+        OptionalText, Setting("The key by which Basket knows this server.", env="BASKET_API_KEY", secret=True)
+    ] = None
+
+
+class Aws(SettingsGroup, frozen=True):
+    endpoint_url: Annotated[
+        OptionalBaseUrl, Setting("A service that is asked instead of Amazon's, and speaks like them; unset is none.")
+    ] = None
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -294,7 +379,6 @@ class Settings(SettingsGroup, frozen=True):
     log: Log = msgspec.field(default_factory=Log)
     public_url: Annotated[
         BaseUrl,
-        Colour,
         Setting("The URL clients use: signatures, certificates and routes depend on it.", env="PUBLIC_URL"),
     ] = "http://127.0.0.1:9000"
     listen: Listen = msgspec.field(default_factory=Listen)
@@ -342,6 +426,12 @@ class Settings(SettingsGroup, frozen=True):
     branding: Branding = msgspec.field(default_factory=Branding)
     i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
+    sns_topic_arn: Annotated[
+        TopicArn, Setting("The Amazon SNS topic that events are published to; disabled is none.", env="SNS_TOPIC_ARN")
+    ] = "disabled"
+    events: Events = msgspec.field(default_factory=Events)
+    basket: Basket = msgspec.field(default_factory=Basket)
+    aws: Aws = msgspec.field(default_factory=Aws)
     verifier_version: Annotated[
         Literal[0, 1],
         Setting("How new passwords are stretched: 1 is scrypt, 0 is cheap and for development only.", dev=0),

@@ -17,7 +17,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
-from fxa_auth import errors, hawk, language
+from fxa_auth import errors, hawk
 from fxa_auth.http.auth import Authenticator, Signed
 from fxa_auth.http.params import ModelReader, read_json, read_query
 from fxa_auth.http.route import Answer, Call, ErrorPage, NoParams, Route, error_answer
@@ -121,12 +121,10 @@ class Application:
             answer = await work
         except Exception as raised:
             error = _told(raised)
-            failure = Failure() if error.status >= 500 else None
-            request.note(errno=error.errno)
-            if error_page is None:
-                answer = error_answer(error, self._development)
-            else:
-                answer = error_page(error, request.header("Accept-Language"))
+            failure = Failure() if raised is not error else None  # a refusal was meant, and says its reason
+            request.note(errno=error.errno, **({} if error.reason is None else {"reason": error.reason}))
+            page = None if error_page is None else error_page(error, request.accept_language)
+            answer = error_answer(error, self._development) if page is None else page
         if request.signed is not None and answer.content_type is not None:
             payload = b"" if request.method == b"HEAD" else answer.body
             header = request.signed.server_authorization(answer.content_type, payload)
@@ -134,15 +132,17 @@ class Application:
                 answer.status, answer.body, answer.content_type, {**answer.headers, "Server-Authorization": header}
             )
         summary = {"code": answer.status, **request.summary()}
-        if failure is None:
-            _log.info("request.summary", **summary)
-        else:
+        if failure is not None:
             _log.failure("request.summary", failure, LogLevel.error, **summary)
+        elif answer.status >= 500:
+            _log.error("request.summary", **summary)
+        else:
+            _log.info("request.summary", **summary)
         return answer
 
     async def _call(self, route: Route, request: Request) -> Answer:
         if route.path not in self._shedding.exempt and self._shedding.is_overloaded():
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("the event loop lags")
         if request.body_error is not None:
             raise request.body_error
         body = request.content.read()  # at once: it is closed when the client hangs up
@@ -163,7 +163,7 @@ class Application:
             request.note(keys=True)
         call = Call(
             params=params,
-            client=Client(request.client_ip, language.trim(request.header("Accept-Language")), request.received_at_ms),
+            client=Client(request.client_ip, request.accept_language, request.received_at_ms),
             query=request.query,
             wants_keys=wants_keys,
             note=request.note,

@@ -16,6 +16,7 @@ from fxa_auth.http.params import (
     Resume,
     Service,
     Uid,
+    WholeUid,
     duration_ms,
     email,
     flag,
@@ -63,7 +64,7 @@ class AccountCreate:
 
 @dataclass(frozen=True)
 class AccountStatus:
-    uid: Annotated[bytes, Param("uid", hex_bytes(16, 16))]
+    uid: WholeUid
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,14 @@ class CodeLink:
     service: Service = None
     redirect_to: RedirectTo = None
     resume: Resume = None
+
+
+@dataclass(frozen=True)
+class WholeCodeLink(CodeLink):
+    """The same as it was mailed: what is shorter was cut off on its way to the browser."""
+
+    code: Code
+    uid: WholeUid
 
 
 @dataclass(frozen=True)

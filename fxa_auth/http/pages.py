@@ -5,13 +5,14 @@ A page has no scripts and asks nobody else for anything. Nothing here knows what
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from enum import Enum
 
-from fxa_auth.catalogues import Languages
+from fxa_auth.catalogues import Language, Languages
 from fxa_auth.errors import ApiError
 from fxa_auth.http.route import HTML_TYPE, Answer
-from fxa_auth.rendering import Templates
+from fxa_auth.rendering import TemplateError, Templates
 
 _HEADERS = {
     # The address of a page holds a code: no cache is to keep the page, and no other site to be told the address.
@@ -36,20 +37,23 @@ class Page(Enum):
     UNAVAILABLE = "unavailable"
 
 
-_TROUBLES = {102: Page.STALE, 105: Page.STALE, 107: Page.INCOMPLETE, 108: Page.INCOMPLETE}
+_FAULTS = {102: Page.STALE, 105: Page.STALE, 107: Page.INCOMPLETE, 108: Page.INCOMPLETE}
 """What is wrong with a link, by the errno: its account has gone, its code is another one now, part of it is missing."""
+
+_ASKING = frozenset({Page.VERIFY, Page.UNLOCK})
+_FORM = re.compile(r"<form\b[^>]*\bmethod=[\"']?post\b", re.IGNORECASE)
 
 
 class Pages:
     """All pages in all languages, filled in once.
 
-    :raises TemplateError: a page cannot be filled in in one of the languages
+    :raises TemplateError: a page cannot be filled in in one of the languages, or asks without a form for the answer
     """
 
     def __init__(self, templates: Templates, languages: Languages) -> None:
         self._languages = languages
         self._bodies = {
-            (page, language.tag): templates.html(f"pages/{page.value}.html").render(language).encode()
+            (page, language.tag): _filled_in(page, templates, language).encode()
             for page in Page
             for language in languages
         }
@@ -60,7 +64,21 @@ class Pages:
         headers = {**_HEADERS, "Content-Language": language.content_language}
         return Answer(status, self._bodies[page, language.tag], HTML_TYPE, headers)
 
-    def trouble(self, error: ApiError, accept_language: str | None) -> Answer:
-        """The page that says in plain words why a mailed link did not do what it should."""
-        answer = self.answer(_TROUBLES.get(error.errno, Page.UNAVAILABLE), accept_language, error.status)
+    def trouble(self, error: ApiError, accept_language: str | None) -> Answer | None:
+        """The page that says in plain words why a mailed link did not do what it should.
+
+        None for what neither a link nor the server is to blame for: a request that no browser makes of a page.
+        """
+        page = _FAULTS.get(error.errno, Page.UNAVAILABLE if error.status >= 500 else None)
+        if page is None:
+            return None
+        answer = self.answer(page, accept_language, error.status)
         return replace(answer, headers={**error.headers, **answer.headers})
+
+
+def _filled_in(page: Page, templates: Templates, language: Language) -> str:
+    name = f"pages/{page.value}.html"
+    html = templates.html(name).render(language)
+    if page in _ASKING and not _FORM.search(html):
+        raise TemplateError(f"{name} ({language.tag}): has no form that is sent by POST, so that nobody can say yes")
+    return html

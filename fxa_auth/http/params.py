@@ -221,6 +221,7 @@ def redirect_to(domain: str) -> Callable[[Any], str]:
 Email = Annotated[str, Param("email", email)]
 AuthPw = Annotated[bytes, Param("authPW", hex_bytes(32, 32))]
 Uid = Annotated[bytes, Param("uid", hex_bytes(1, 16))]
+WholeUid = Annotated[bytes, Param("uid", hex_bytes(16, 16))]
 Code = Annotated[bytes, Param("code", hex_bytes(16, 16))]
 RedirectTo = Annotated[str | None, Param("redirectTo", redirect_to(""))]
 Service = Annotated[str | None, Param("service", service)]

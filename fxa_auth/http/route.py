@@ -67,7 +67,8 @@ class NoParams:
 
 
 Handler = Callable[[Call[Any]], Awaitable[Answer]]
-ErrorPage = Callable[[ApiError, str | None], Answer]
+ErrorPage = Callable[[ApiError, str | None], Answer | None]
+"""Renders an error for people, from the error and the reader's Accept-Language; None leaves it to ``error_answer``."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,7 @@ class Route:
     ``request`` is the model of the JSON body of a POST, or of the query of a GET. ``auth`` is the kind of token that
     must sign the request, ``optional_auth`` one that may, in which case no parameters are read. With ``payload`` the
     signature must cover the body. ``also_ignored`` are further keys of later clients. With ``in_query`` a POST has its
-    parameters in the query, and whatever its body holds is ignored. ``error_page`` renders errors for people: from the
-    error and the reader's Accept-Language.
+    parameters in the query, and whatever its body holds is ignored.
     """
 
     method: str

@@ -18,14 +18,20 @@ from urllib.parse import quote, urlencode
 from twisted.internet.interfaces import IReactorTime
 
 from fxa_auth.catalogues import Language, Languages
+from fxa_auth.mail.addresses import mailbox
 from fxa_auth.mail.wording import Wordings
 from fxa_auth.records import Letter, MailKind
 
 MAX_LINE = 998
 """Octets in a line of a message, its CRLF not counted (RFC 5322, 2.1.1)."""
 
-_STEERING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Control characters, separators of lines and paragraphs, and what governs the direction of writing (UAX 9)."""
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters, and separators of lines and paragraphs."""
+
+_STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What governs the direction of writing (UAX 9), also of what stands beside it."""
+
+_NOBODY = "undisclosed-recipients:;"
 
 _BOUNDARY = b"=_fxa-auth"
 """Cannot occur in a part: in quoted-printable an equals sign is followed by two digits or the end of the line."""
@@ -35,8 +41,8 @@ _BOUNDARY = b"=_fxa-auth"
 class Message:
     """What goes to the SMTP server.
 
-    ``sender`` and ``recipient`` are mailboxes as an envelope wants them: a local part that needs quotes has them.
-    ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
+    ``sender`` and ``recipient`` are the envelope's, written as ``addresses.mailbox`` does; an empty sender wants no
+    mail back. ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
     """
 
     sender: str
@@ -63,7 +69,8 @@ class Composer:
     """Writes the three mails, each in the language of the request that caused it.
 
     ``content_server_url`` is what the links begin with, ``sender`` the From field (``Name <address>`` or a bare
-    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A sender without an ASCII address raises
+    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). Undeliverable mails go back to
+    ``return_path``: None is the address of ``sender``, ``<>`` nowhere. A sender without an ASCII address raises
     ``ValueError``.
     """
 
@@ -75,12 +82,14 @@ class Composer:
         sender: str,
         clock: IReactorTime,
         random_bytes: Callable[[int], bytes],
+        return_path: str | None = None,
     ) -> None:
         name, address = parseaddr(sender)
         if "@" not in address:
             raise ValueError(f"no mail address in the sender {sender!r}")
         self._from = formataddr((name, address))
-        self._sender = address
+        self._domain = address.rpartition("@")[2]
+        self._return_path = address if return_path is None else return_path.strip("<>")
         self._content_server_url = content_server_url.rstrip("/")
         self._clock = clock
         self._random_bytes = random_bytes
@@ -88,14 +97,18 @@ class Composer:
         self._wordings = wordings
 
     def compose(self, letter: Letter) -> Message:
-        """The message for a letter, dated now. ``ValueError``: the letter lacks what its kind needs."""
+        """The message for a letter, dated now.
+
+        An address that no header field may have stands in the envelope only. ``ValueError``: the letter lacks what its
+        kind needs, or its service is none.
+        """
         language = self._languages.choose(letter.accept_language)
         link = self._link(letter)
         recipient = mailbox(letter.to)
         fields = self._fields(letter, language, recipient, link)
         head = "".join(f"{name}: {_field_value(name, value)}\r\n" for name, value in fields)
         text, html = self._wordings.bodies(letter.kind, language, link)
-        return Message(self._sender, recipient, head.encode() + _multipart(text, html))
+        return Message(self._return_path, recipient, head.encode() + _multipart(text, html))
 
     def _link(self, letter: Letter) -> str:
         parameters: dict[str, str | None]
@@ -113,12 +126,11 @@ class Composer:
 
     def _fields(self, letter: Letter, language: Language, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
-        domain = self._sender.rpartition("@")[2]
         yield "From", self._from
-        yield "To", recipient
+        yield "To", recipient if _is_fit_for_a_field(recipient) else _NOBODY
         yield "Subject", self._wordings.subject(letter.kind, language)
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
-        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{domain}>"
+        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{self._domain}>"
         yield "Auto-Submitted", "auto-generated"
         yield "Content-Language", language.content_language
         yield "X-Link", link
@@ -142,27 +154,20 @@ def _multipart(text: str, html: str) -> bytes:
     return head + b"".join(parts) + b"--%s--\r\n" % _BOUNDARY
 
 
-def mailbox(address: str) -> str:
-    """``address`` as header fields and envelopes write it: the local part in quotes unless it is a dot-atom.
-
-    The protocol allows addresses like ``.a..b@example.com``, RFC 5322 only ``".a..b"@example.com``. Characters
-    outside ASCII stand for themselves, as in RFC 6532.
-    """
-    local, _, domain = address.rpartition("@")
-    return address if all(local.split(".")) else f'"{local}"@{domain}'
+def _is_fit_for_a_field(recipient: str) -> bool:
+    """Whether an address can stand in a header field as it is, which it must (RFC 2047, 5)."""
+    has_bad_character = _BREAKING.search(recipient) or _STEERING.search(recipient)
+    return not has_bad_character and len(f"To: {recipient}".encode()) <= MAX_LINE
 
 
 def _field_value(name: str, value: str) -> str:
     """The value as it stands behind ``name: ``: plain in one line if it may and fits, else folded as RFC 2047 words.
 
-    ``ValueError``: a character which could end the field and begin another, or turn around what stands beside it; or
-    an address too long for a line, as addresses must never stand in such words (RFC 2047, 5).
+    ``ValueError``: a character which could end the field and begin another.
     """
-    if _STEERING.search(value):
+    if _BREAKING.search(value):
         raise ValueError(f"control character in the header field {name}")
-    fits = len(f"{name}: {value}".encode()) <= MAX_LINE
-    if name == "To" and not fits:
-        raise ValueError("address too long for a header field")
-    if fits and (name == "To" or value.isascii()):
+    is_plain = value.isascii() and len(f"{name}: {value}") <= MAX_LINE
+    if is_plain or name == "To":
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")

@@ -5,14 +5,15 @@ The domain composes a change from the steps that the tables describe, and ``Stor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from twisted.logger import Logger
 
 from fxa_auth.store.accounts import AccountTable
 from fxa_auth.store.bans import BanTable
 from fxa_auth.store.database import Database, DatabaseUnavailable, DemandFailed, Row, Statement
-from fxa_auth.store.events import EventTable
+from fxa_auth.store.eventlog import EventLog
+from fxa_auth.store.events import EventTable, records_event
 from fxa_auth.store.invites import InviteTable
 from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.limits import LimitTable
@@ -26,7 +27,12 @@ _KEY_IS_RECORDED = "sealing key is recorded"
 
 
 class Store:
-    """All tables of one database, under one seal."""
+    """All tables of one database, under one seal.
+
+    ``event_recorded`` is called after every change that recorded an event.
+    """
+
+    event_recorded: Callable[[], None]
 
     def __init__(self, database: Database, seal: Seal) -> None:
         self._database = database
@@ -36,9 +42,11 @@ class Store:
         self.mails = MailTable(database, seal)
         self.events = EventTable()
         self.invites = InviteTable(database)
-        self.leases = LeaseTable()
         self.limits = LimitTable(database)
         self.bans = BanTable(database)
+        self.event_log = EventLog(database)
+        self.leases = LeaseTable()
+        self.event_recorded = lambda: None
         self._has_told = False
 
     async def change(self, *steps: Statement) -> list[Sequence[Row]]:
@@ -56,6 +64,8 @@ class Store:
             if error.demand != _KEY_IS_RECORDED:
                 raise
             raise self._struck_off() from None
+        if any(map(records_event, steps)):
+            self.event_recorded()
         return results
 
     async def ping(self) -> None:

@@ -75,8 +75,8 @@ class Daemon:
 
     ``environ`` is added to the environment, which else holds no setting but those that keep it on its ports and in
     its folder. ``files`` are written into the folder, which is the working directory. With ``tls`` it is spoken to by
-    HTTPS. ``base_path`` is the path of its public URL. Anybody may make an account, also in production, unless those
-    settings say otherwise, or registration is ``left_alone``.
+    HTTPS. ``base_path`` is the path of its public URL; with ``own_pages`` mailed links lead there too. Anybody may
+    make an account, also in production, unless those settings say otherwise, or registration is ``left_alone``.
     """
 
     store = "sqlite"
@@ -90,6 +90,7 @@ class Daemon:
         arguments: Sequence[str] = PLUGIN,
         tls: ssl.SSLContext | None = None,
         base_path: str = "",
+        own_pages: bool = False,
         database_url: str | None = None,
         left_alone: bool = False,
     ) -> None:
@@ -108,6 +109,7 @@ class Daemon:
             self._environ["CONFIG_FILES"] = ",".join(filter(None, [_OPEN, self._environ.get("CONFIG_FILES")]))
         self._arguments = tuple(arguments)
         self._base_path = base_path
+        self._own_pages = own_pages
 
     @property
     def origin(self) -> str:
@@ -128,6 +130,7 @@ class Daemon:
         environ |= {
             "NODE_ENV": self._profile,
             "PUBLIC_URL": self.public_url,
+            **({"CONTENT_SERVER_URL": self.public_url} if self._own_pages else {}),
             "PORT": str(self.port),
             "SMTP_PORT": str(self.smtp_port),
             "MAILER_PORT": str(self.helper_port),

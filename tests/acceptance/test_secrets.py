@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping
 
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -11,6 +12,7 @@ from fxa.crypto import derive_key, xor
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth import onepw
+from fxa_auth.records import EventKind
 from tests.acceptance.daemon import Daemon, started
 from tests.acceptance.smtp_server import SmtpServer
 from tests.acceptance.wire import (
@@ -223,7 +225,8 @@ class DevelopmentTests(SecretsCase):
 
 class ProductionTests(SecretsCase):
     def test_a_whole_life(self) -> None:
-        daemon = Daemon("prod", environ={"LOG_LEVEL": "trace"})
+        told = {"events.json": json.dumps({"events": {"stdout": {"kinds": [kind.value for kind in EventKind]}}})}
+        daemon = Daemon("prod", environ={"LOG_LEVEL": "trace", "CONFIG_FILES": "events.json"}, files=told)
         self.addCleanup(daemon.close)
         mail_server = SmtpServer(daemon.smtp_port)
         self.addCleanup(mail_server.stop)
@@ -243,3 +246,5 @@ class ProductionTests(SecretsCase):
         life.leave_things_open()
         self.assertWellKept(daemon, life)
         self.assertEqual(found_in(daemon.console.encode(), life.secrets), [])
+        kinds = {json.loads(line)["event"] for line in daemon.console.splitlines()}
+        self.assertEqual(kinds, {"created", "verified", "login", "passwordChange", "reset"}, "what receivers are told")

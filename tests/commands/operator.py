@@ -40,12 +40,17 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     return {**environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8", **more}
 
 
+def command(*argv: str) -> list[str]:
+    """What to run for ``fxa-auth`` with these arguments."""
+    return [sys.executable, "-c", _PROGRAM, *argv]
+
+
 def run_command(
     folder: Path, *argv: str, environ: Mapping[str, str] | None = None, stdin: int = subprocess.DEVNULL
 ) -> Outcome:
     """Type ``fxa-auth`` with these arguments in the folder, with these settings in the environment."""
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *argv],
+        command(*argv),
         cwd=folder,
         env=environment(environ or {}),
         stdin=stdin,
@@ -64,8 +69,9 @@ class StoreCase(TestCase):
         """A folder with settings in it: those of the database, and ``more``."""
         self.folder = Path(self.mktemp()).absolute()
         self.folder.mkdir()
+        self.database_file = self.folder / "accounts.sqlite"
         settings = {
-            "database": {"url": f"sqlite:///{self.folder / 'accounts.sqlite'}"},
+            "database": {"url": f"sqlite:///{self.database_file}"},
             "sealingKeys": [str(self.folder / "sealing.key")],
             **more,
         }

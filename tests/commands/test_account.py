@@ -69,6 +69,7 @@ class AccountTests(StoreCase):
             "sessions        none\n"
             "waiting tokens  none\n"
             "queued mails    none\n"
+            "dead letters    none\n"
         )
         self.assertEqual(shown, Outcome(0, expected, ""))
 

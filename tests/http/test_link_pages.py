@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any, ClassVar
 from urllib.parse import urlencode
 
+from fxa_auth import errors
 from fxa_auth.store.database import DatabaseUnavailable
 from tests.http.server import EMAIL, ApiCase
 from tests.http.wire import Reply
@@ -82,6 +83,7 @@ class ButtonTests(PageCase):
         link = await self.verify_link()
         document = self.assertPage(await self.press(link), 200, "Your email address is verified")
         self.assertEqual(document.attributes("form"), [], "there is nothing more to press")
+        self.assertNotIn("Verify email address", document.text, "that is done")
         self.assertTrue((await self.account()).email_verified)
         self.assertEqual([kind for kind, _ in await self.api.events()], ["verified"])
 
@@ -122,8 +124,15 @@ class TroubleTests(PageCase):
         for path in (*PATHS, "/v1/complete_reset_password"):
             for query in ("", "?uid=abcd", "?uid=abcd&code=abc", "?uid=abcd&code=", f"?uid=abcd&code={'ab' * 17}"):
                 self.assertPage(await self.open(path + query), 400, "The link is incomplete")
+
+    async def test_so_is_one_wherever_it_was_cut(self) -> None:
+        link = (await self.verify_link()).partition("&service")[0]
         for path in PATHS:
-            self.assertPage(await self.api.post(f"{path}?uid=abcd", b""), 400, "The link is incomplete")
+            query = link.partition("?")[2]
+            for end in range(len(query)):
+                self.assertPage(await self.open(f"{path}?{query[:end]}"), 400, "The link is incomplete")
+            self.assertPage(await self.api.post(f"{path}?{query[:-2]}", b""), 400, "The link is incomplete")
+        self.assertFalse((await self.account()).email_verified)
 
     async def test_a_store_that_is_away_is_told_plainly(self) -> None:
         link = await self.verify_link()
@@ -133,12 +142,36 @@ class TroubleTests(PageCase):
         self.assertEqual(reply.header("Retry-After"), "30")
         self.assertEqual(len(self.flushLoggedErrors(DatabaseUnavailable)), 1)
 
+    async def test_what_no_browser_sends_is_answered_as_everywhere(self) -> None:
+        """A page would tell its reader to wait, or to look at the link."""
+        link = await self.verify_link()
+        self.assertError(await self.api.post(link, b"x" * 16_385), 413, 113)
+        chunked = f"POST {link} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+        self.assertError(await self.api.raw(chunked.encode()), 411, 112)
+        self.assertFalse((await self.account()).email_verified)
+
+    async def test_whatever_goes_wrong_in_the_server_is_told_plainly(self) -> None:
+        for error in (errors.unspecified(500, "Unspecified error"), errors.service_unavailable()):
+            answer = default_texts().pages.trouble(error, "en")
+            assert answer is not None
+            self.assertEqual(answer.status, error.status)
+            self.assertIn(b"Please try again in a few minutes", answer.body)
+
     async def test_what_a_link_carries_is_not_shown(self) -> None:
         text = "<script>alert(1)</script>"
         link = f"/v1/verify_email?{urlencode({'uid': 'ab' * 16, 'code': 'cd' * 16, 'resume': text})}"
         for reply in (await self.open(link), await self.press(link), await self.open(link + "&service=" + "x" * 99)):
             self.assertNotIn(b"alert", reply.body)
             self.assertNotIn(b"cdcd", reply.body)
+
+
+class OverloadTests(PageCase):
+    options: ClassVar = {"pages": True, "is_overloaded": lambda: True}
+
+    async def test_a_server_with_too_much_to_do_says_so_on_a_page(self) -> None:
+        reply = await self.open(f"{PATHS[0]}?uid={'ab' * 16}&code={'cd' * 16}", "de")
+        self.assertPage(reply, 503, "Bitte versuchen Sie es in einigen Minuten erneut")
+        self.assertEqual((reply.header("Retry-After"), reply.header("Content-Language")), ("30", "de"))
 
 
 class FormTests(PageCase):
@@ -163,8 +196,9 @@ class FormTests(PageCase):
             language = default_texts().languages.choose(wanted)
             self.assertIn(language.gettext("Verify email address"), document.text)
         self.assertPage(await self.press(link, "fr"), 200, "Firefox Accounts")
-        trouble = await self.open("/v1/verify_email", "de")
-        self.assertEqual(trouble.header("Content-Language"), "de")
+        for opened in (link, "/v1/verify_email"):
+            self.assertEqual((await self.open(opened, "de")).header("Content-Language"), "de")
+            self.assertEqual((await self.open(opened, "x" * 256 + ",de")).header("Content-Language"), "en", "see trim")
 
     async def test_the_log_names_the_account_and_no_code(self) -> None:
         link = await self.verify_link()

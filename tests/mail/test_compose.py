@@ -13,9 +13,10 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.emailaddress import is_valid
-from fxa_auth.mail.compose import MAX_LINE, Composer, Message, mailbox
+from fxa_auth.mail.addresses import mailbox
+from fxa_auth.mail.compose import MAX_LINE, Composer, Message
 from fxa_auth.records import Letter, LinkOptions, MailKind
-from tests.texts import make_composer
+from tests.texts import default_texts, make_composer
 
 UID = bytes(range(16))
 CODE = bytes(range(16, 32))
@@ -153,33 +154,33 @@ class HeaderTests(SynchronousTestCase):
         self.assertIn(b"\r\nX-Link: =?utf-8?", longer.content)
         self.assertTrue(parsed(longer)["X-Link"].endswith("&resume=" + "x" * (longest + 1)))
 
-    def test_an_odd_local_part_is_quoted_in_header_and_envelope(self) -> None:
+    def test_header_and_envelope_name_the_recipient_alike(self) -> None:
         for address, expected in (
             ("bob@example.com", "bob@example.com"),
-            ("o'neil+x/y={z}@example.com", "o'neil+x/y={z}@example.com"),
             (".a..b.@example.com", '".a..b."@example.com'),
-            (".@localhost", '"."@localhost'),
+            ("bob@exämple.com", "bob@xn--exmple-cua.com"),
+            ("é@exämple.com", "é@exämple.com"),
         ):
             message = composer().compose(letter(to=address))
-            self.assertEqual(message.recipient, expected)
-            self.assertEqual(mailbox(address), expected)
-            (to,) = parsed(message)["To"].addresses
-            self.assertEqual((f"{to.username}@{to.domain}", to.display_name), (address, ""))
+            self.assertEqual((message.recipient, mailbox(address)), (expected, expected))
+            self.assertIn(f"\r\nTo: {expected}\r\n".encode(), message.content)
 
-    def test_an_address_outside_ascii_stands_in_utf8(self) -> None:
-        message = composer().compose(letter(to="é@exämple.com"))
-        self.assertIn("\r\nTo: é@exämple.com\r\n".encode(), message.content)
+    def test_only_a_local_part_outside_ascii_takes_a_message_out_of_it(self) -> None:
+        for address, is_ascii in (("bob@exämple.com", True), ("é@example.com", False)):
+            self.assertIs(composer().compose(letter(to=address)).content.isascii(), is_ascii)
 
-    def test_an_address_with_a_character_that_steers_is_refused(self) -> None:
+    def test_an_address_with_a_character_that_steers_stands_in_the_envelope_only(self) -> None:
         for char in STEERING:
-            with self.assertRaises(ValueError):
-                composer().compose(letter(to=f"a{char}Bcc:eve@example.com"))
+            message = composer().compose(letter(to=f"a{char}Bcc:eve@example.com"))
+            self.assertEqual(message.recipient, f"a{char}Bcc:eve@example.com")
+            self.assertEqual(parsed(message)["To"], "undisclosed-recipients:;")
+            self.assertNotIn(b"eve", message.content)
 
-    def test_an_address_too_long_for_a_line_is_refused(self) -> None:
+    def test_an_address_too_long_for_a_line_stands_in_the_envelope_only(self) -> None:
         message = composer().compose(letter(to="é" * 244 + "@example.com"))
         self.assertIn("\r\nTo: éé", message.content.decode())
-        with self.assertRaises(ValueError):
-            composer().compose(letter(to="\U0001f600" * 250 + "@example.com"))
+        longer = composer().compose(letter(to="\U0001f600" * 250 + "@example.com"))
+        self.assertEqual(parsed(longer)["To"], "undisclosed-recipients:;")
 
     def test_a_subject_outside_ascii_arrives(self) -> None:
         russian = dataclasses.replace(letter(), accept_language="ru")
@@ -195,6 +196,15 @@ class HeaderTests(SynchronousTestCase):
     def test_the_envelope_sender_is_the_bare_address(self) -> None:
         for sender in ("Firefox Accounts <accounts@example.com>", "accounts@example.com"):
             self.assertEqual(composer(sender).compose(letter()).sender, "accounts@example.com")
+
+    def test_undeliverable_mails_go_back_where_the_return_path_says(self) -> None:
+        texts = default_texts()
+        means = texts.wordings, texts.languages, "https://x", "A <accounts@example.com>", Clock(), bytes
+        for return_path, sender in ((None, "accounts@example.com"), ("b@c.example", "b@c.example"), ("<>", "")):
+            message = Composer(*means, return_path).compose(letter())
+            self.assertEqual(message.sender, sender)
+            self.assertEqual(parsed(message)["From"], "A <accounts@example.com>")
+            self.assertTrue(parsed(message)["Message-ID"].endswith("@example.com>"))
 
     def test_a_sender_name_outside_ascii_arrives(self) -> None:
         message = composer("Füchse Inc <accounts@example.com>").compose(letter())
@@ -253,7 +263,8 @@ class PropertyTests(SynchronousTestCase):
         self.assertEqual(headers["X-Uid"], letter.uid.hex())
         self.assertEqual(headers[CODE_HEADERS[letter.kind]], letter.code.hex())
         (to,) = headers["To"].addresses
-        self.assertEqual(as_utf8(f"{to.username}@{to.domain}"), letter.to)
+        expected = letter.to.rpartition("@")[0], mailbox(letter.to).rpartition("@")[2]
+        self.assertEqual((as_utf8(to.username), as_utf8(to.domain)), expected)
         self.assert_link_carries(headers["X-Link"], letter)
         text, _ = headers.iter_parts()
         self.assertIn(headers["X-Link"], text.get_content().splitlines())

@@ -100,7 +100,7 @@ class AccountContract(DatabaseContract):
                 tokens.add(keys(TokenKind.SESSION), owner, NOW_MS, "password"),
                 tokens.add_single(keys(TokenKind.PASSWORD_FORGOT), owner.uid, NOW_MS, "account", CODE, 3),
                 mails.queue(a_letter(owner), NOW_MS),
-                self.store.events.verified(owner.uid, owner.email, None, NOW_MS),
+                *self.store.events.verified(owner.uid, owner.email, None, NOW_MS),
             )
         await self.store.change(self.store.accounts.delete(account, "password is unchanged"))
         self.assertIsNone(await self.store.accounts.by_uid(account.uid))

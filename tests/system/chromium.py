@@ -46,8 +46,8 @@ class Chromium:
         self._folder = tempfile.mkdtemp(prefix="fxa-chromium-")
         its_input, self._output = os.pipe()
         self._input, its_output = os.pipe()
-        # It reads commands from file descriptor 3 and writes answers to 4.
-        shell = ["sh", "-c", f'exec "$@" 3<&{its_input} 4>&{its_output}', "sh"]
+        # It reads commands from file descriptor 3 and writes answers to 4. (Debian's sh knows no number above 9.)
+        shell = ["bash", "-c", f'exec "$@" 3<&{its_input} 4>&{its_output}', "bash"]
         self._process = subprocess.Popen(
             [*shell, program, *_FLAGS, f"--user-data-dir={self._folder}"],
             pass_fds=(its_input, its_output),
@@ -80,6 +80,20 @@ class Chromium:
         self.call("Emulation.setEmulatedMedia", features=[preference])
         frame = self.call("Page.getFrameTree")["frameTree"]["frame"]["id"]
         self.call("Page.setDocumentContent", frameId=frame, html=html)
+
+    def open(self, url: str, accept_language: str) -> None:
+        """Have a page loaded, whose scripts do not run; it may take a while until it is there."""
+        self.call("Emulation.setScriptExecutionDisabled", value=True)
+        self.call("Network.enable")
+        self.call("Network.setExtraHTTPHeaders", headers={"Accept-Language": accept_language})
+        self.call("Page.navigate", url=url)
+
+    def press(self, key: str, code: int) -> None:
+        """Press and release a key, by its name and its Windows virtual key code."""
+        key_event = {"key": key, "code": key, "windowsVirtualKeyCode": code}
+        text = {"text": "\r"} if key == "Enter" else {}
+        self.call("Input.dispatchKeyEvent", type="keyDown", **key_event, **text)
+        self.call("Input.dispatchKeyEvent", type="keyUp", **key_event)
 
     def evaluate(self, script: str) -> Any:
         """What a JavaScript expression is on the page that is shown."""

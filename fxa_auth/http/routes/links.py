@@ -9,7 +9,7 @@ from string import punctuation
 from typing import Any
 from urllib.parse import quote
 
-from fxa_auth.http.models import CodeLink, ResetLink
+from fxa_auth.http.models import CodeLink, ResetLink, WholeCodeLink
 from fxa_auth.http.pages import Page, Pages
 from fxa_auth.http.route import Answer, Call, Handler, Route
 from fxa_auth.verification import Verification
@@ -46,25 +46,25 @@ class LinkPages:
     def table(self) -> list[Route]:
         trouble = self._pages.trouble
         return [
-            Route("GET", VERIFY, self.ask_to_verify, CodeLink, error_page=trouble),
-            Route("POST", VERIFY, self.verify, CodeLink, in_query=True, error_page=trouble),
-            Route("GET", UNLOCK, self.ask_to_unlock, CodeLink, error_page=trouble),
-            Route("POST", UNLOCK, self.unlock, CodeLink, in_query=True, error_page=trouble),
+            Route("GET", VERIFY, self.ask_to_verify, WholeCodeLink, error_page=trouble),
+            Route("POST", VERIFY, self.verify, WholeCodeLink, in_query=True, error_page=trouble),
+            Route("GET", UNLOCK, self.ask_to_unlock, WholeCodeLink, error_page=trouble),
+            Route("POST", UNLOCK, self.unlock, WholeCodeLink, in_query=True, error_page=trouble),
             Route("GET", RESET, self.explain_reset, ResetLink, error_page=trouble),
         ]
 
-    async def ask_to_verify(self, call: Call[CodeLink]) -> Answer:
+    async def ask_to_verify(self, call: Call[WholeCodeLink]) -> Answer:
         return self._page(Page.VERIFY, call)
 
-    async def verify(self, call: Call[CodeLink]) -> Answer:
+    async def verify(self, call: Call[WholeCodeLink]) -> Answer:
         call.note(uid=call.params.uid.hex())
         await self._verification.verify_email_code(call.params.uid, call.params.code)
         return self._page(Page.VERIFIED, call)
 
-    async def ask_to_unlock(self, call: Call[CodeLink]) -> Answer:
+    async def ask_to_unlock(self, call: Call[WholeCodeLink]) -> Answer:
         return self._page(Page.UNLOCK, call)
 
-    async def unlock(self, call: Call[CodeLink]) -> Answer:
+    async def unlock(self, call: Call[WholeCodeLink]) -> Answer:
         call.note(uid=call.params.uid.hex())
         await self._verification.verify_unlock_code(call.params.uid, call.params.code)
         return self._page(Page.UNLOCKED, call)
