@@ -23,7 +23,7 @@ TABLE = (
     ("2 shared by the domain", "passwords registration"),
     ("2 domain", "accounts sessions verification signing credentials administration invitations pruning letters"),
     ("3 http", "http"),
-    ("4 wiring", "storage texts mailing transfer assembly service tap cli configfiles commands demo"),
+    ("4 wiring", "storage texts mailing hints transfer assembly service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 
