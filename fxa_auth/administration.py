@@ -103,8 +103,12 @@ class Administration:
     async def delete(self, account: Account) -> bool:
         """Remove the account and all that belongs to it, and record the event; False if it had gone already."""
         event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
+        removal = (
+            self._store.invites.give_back(account.uid),
+            self._store.accounts.remove(account.uid, "account is there"),
+        )
         try:
-            await self._store.change(*event, self._store.accounts.remove(account.uid, "account is there"))
+            await self._store.change(*event, *removal)
         except DemandFailed:
             return False
         _log.info("event.delete", uid=account.uid.hex())

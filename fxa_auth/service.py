@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import errno
 import os
-import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -28,9 +27,9 @@ from twisted.python.failure import Failure
 
 from fxa_auth import files, keyfiles
 from fxa_auth.assembly import Assembly, Background
-from fxa_auth.commands.invite import create_line, needed_environment
 from fxa_auth.config import Loaded, doubts
 from fxa_auth.extras import missing_extras
+from fxa_auth.hints import how_to_begin_inviting, how_to_invite
 from fxa_auth.reports.listener import ReportListener
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.texts import UnusableTexts
@@ -235,17 +234,12 @@ class AuthService(Service):
         mode = self._settings.registration.mode
         if not {"closed", "invite"} & set(mode):
             return
-        how = {
-            "run": create_line(self._loaded, self._config_files),
-            "user": _user_name(os.geteuid()),
-            "environment": needed_environment(self._loaded),
-        }
+        how = how_to_invite(self._loaded, self._config_files)
         setting = self._loaded.shown("registration.mode")
         if "invite" in mode:
             _log.info("server.registration_by_invite", setting=setting, **how)
         else:
-            file = self._config_files[-1] if self._config_files else "a settings file"
-            mend = f"name invite instead of closed in registration.mode ({file}), restart, and type what run says"
+            mend = how_to_begin_inviting(self._loaded, self._config_files)
             _log.info("server.registration_closed", setting=setting, mend=mend, **how)
 
     # Down.
@@ -289,13 +283,6 @@ class AuthService(Service):
             await Deferred.fromCoroutine(work()).addTimeout(timeout_s, self._reactor)
         except TimeoutError:
             _log.warn("server.stop_impatient", waited_for=what)
-
-
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def _place_of(address: Any) -> str:

@@ -126,6 +126,18 @@ apiKey = "hunter2"
 [aws]
 endpointUrl = "https://aws.example"
 
+[bounces]
+bounceQueueUrl = "https://sqs.us-east-1.amazonaws.com/1/bounces"
+complaintQueueUrl = "https://sqs.us-east-1.amazonaws.com/1/complaints"
+region = "us-east-1"
+verp = "bounce@example.com"
+suppressionTime = 1
+
+[bounces.listen]
+host = "127.0.0.3"
+port = 2525
+socket = "/run/fxa-auth/reports"
+
 [scrypt]
 maxPending = 7
 maxPendingPerAddress = 8

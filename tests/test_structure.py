@@ -29,7 +29,7 @@ TABLE = (
         "accounts sessions verification signing credentials administration invitations pruning letters bounces",
     ),
     ("3 http", "http"),
-    ("4 wiring", "storage texts mailing transfer assembly extras service tap cli configfiles commands demo"),
+    ("4 wiring", "storage texts mailing hints transfer assembly extras service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 
