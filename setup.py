@@ -1,7 +1,8 @@
 """What the package consists of and needs; the settings of the tools stand in pyproject.toml.
 
 ``templates/`` and ``locales/`` stand beside the package in a checkout and inside it once built, where
-``fxa_auth.data`` finds them. ``twisted/plugins`` has no ``__init__.py``: it would overwrite Twisted's own.
+``fxa_auth.data`` finds them; catalogues are compiled on the way. ``twisted/plugins`` has no ``__init__.py``: it would
+overwrite Twisted's own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -19,15 +21,19 @@ from setuptools.command.sdist import sdist
 ROOT = Path(__file__).resolve().parent
 
 REQUIRED = [
+    "babel>=2.14",
     "twisted[tls]>=24.7",
     "klein>=24.8",
     "treq>=24.9",
     "cryptography>=43",
+    "idna>=3.7",
     "jinja2>=3.1",
+    "markupsafe>=2.1",
     "msgspec>=0.18.6",
     "pynacl>=1.5",
     "pyopenssl>=24.3",
     "pyjwt[crypto]>=2.15",
+    "service-identity>=23.1",
     "txpostgres>=1.7",
     "psycopg2-binary>=2.9.9",
     "werkzeug>=3.0",
@@ -75,6 +81,16 @@ class SourceWithVersion(sdist):
         write_version_file(Path(base_dir, "fxa_auth"))
 
 
+def compile_catalogues(locales: Path) -> None:
+    """Below ``locales``, every ``.po`` file gives way to the ``.mo`` file that it becomes."""
+    sys.path.insert(0, str(ROOT))
+    from fxa_auth.catalogues import compile_catalogue
+
+    for source in sorted(locales.rglob("*.po")):
+        source.with_suffix(".mo").write_bytes(compile_catalogue(source))
+        source.unlink()
+
+
 class BuildWithData(build_py):
     """Puts the data folders into the built package; an editable install reads them where they are."""
 
@@ -85,7 +101,8 @@ class BuildWithData(build_py):
         for name in ("templates", "locales"):
             built = Path(self.build_lib, "fxa_auth", name)
             shutil.rmtree(built, ignore_errors=True)
-            shutil.copytree(ROOT / name, built)
+            shutil.copytree(ROOT / name, built, ignore=shutil.ignore_patterns("*.md", "*.mo", "*.pot"))
+        compile_catalogues(Path(self.build_lib, "fxa_auth", "locales"))
         write_version_file(Path(self.build_lib, "fxa_auth"))
 
 

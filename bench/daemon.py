@@ -40,18 +40,19 @@ def running_daemon(
     reads_on_thread: bool = False,
     verifier_version: int = 1,
     settings: str = "",
+    smtp_port: int | None = None,
     database_url: str | None = None,
     altered: str = "",
 ) -> Iterator[int]:
     """The port of a fresh daemon with further ``settings`` (TOML), on SQLite unless there is a ``database_url``.
 
-    ``reads_on_thread`` sends point reads to the store's thread, like all other work. ``altered`` is Python that makes
-    the daemon another one.
+    ``reads_on_thread`` sends point reads to the store's thread, like all other work. Unless an ``smtp_port`` is given,
+    there is no mail server. ``altered`` is Python that makes the daemon another one.
     """
     with tempfile.TemporaryDirectory() as folder:
         port = free_port()
         file = Path(folder, "settings.toml")
-        file.write_text(f"verifierVersion = {verifier_version}\n{settings}")
+        file.write_text(f'verifierVersion = {verifier_version}\n{settings}\n[registration]\nmode = ["open"]\n')
         environ = {
             **os.environ,
             "NODE_ENV": "prod",
@@ -59,7 +60,7 @@ def running_daemon(
             "PORT": str(port),
             "PUBLIC_URL": f"http://127.0.0.1:{port}",
             "DATABASE_URL": database_url or f"sqlite:///{folder}/accounts.sqlite",
-            "SMTP_PORT": str(free_port()),
+            "SMTP_PORT": str(smtp_port or free_port()),
             "PYTHONPATH": str(ROOT),
         }
         command = [sys.executable, "-c", altered + (READS_ON_THREAD if reads_on_thread else "") + SERVE]

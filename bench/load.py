@@ -80,12 +80,19 @@ def session_statuses(port: int, session_token: str) -> Iterator[bytes]:
 
 
 class Load:
-    """A process that sends ``requests`` over so many connections for so many seconds, and awaits the last answers."""
+    """A process that sends ``requests`` over so many connections for so many seconds, and awaits the last answers.
 
-    def __init__(self, port: int, requests: Iterable[bytes], connections: int, seconds: float) -> None:
+    All of them have to be answered with ``status``.
+    """
+
+    def __init__(
+        self, port: int, requests: Iterable[bytes], connections: int, seconds: float, status: int = 200
+    ) -> None:
         self._results, theirs = multiprocessing.Pipe(duplex=False)
         context = multiprocessing.get_context("fork")
-        self._process = context.Process(target=_drive, args=(port, iter(requests), connections, seconds, theirs))
+        self._process = context.Process(
+            target=_drive, args=(port, iter(requests), connections, seconds, status, theirs)
+        )
         self._process.start()
 
     def figures(self) -> Figures:
@@ -97,7 +104,9 @@ class Load:
         return Figures(len(times_s) / elapsed_s, middle * 1000, late * 1000)
 
 
-def _drive(port: int, requests: Iterator[bytes], connections: int, seconds: float, results: Connection) -> None:
+def _drive(
+    port: int, requests: Iterator[bytes], connections: int, seconds: float, status: int, results: Connection
+) -> None:
     selector = selectors.DefaultSelector()
     begun: dict[socket.socket, float] = {}
     received: dict[socket.socket, bytes] = {}
@@ -115,7 +124,7 @@ def _drive(port: int, requests: Iterator[bytes], connections: int, seconds: floa
             received[connection] += connection.recv(65536)
             if not _complete(received[connection]):
                 continue
-            if not received[connection].startswith(b"HTTP/1.1 200 "):
+            if not received[connection].startswith(b"HTTP/1.1 %d " % status):
                 raise RuntimeError(received[connection].decode())
             now = time.monotonic()
             times_s.append(now - begun.pop(connection))

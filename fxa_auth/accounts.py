@@ -15,6 +15,7 @@ from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, Letter, LinkOptions, MailKind, Token, TokenKind, Verifier
+from fxa_auth.registration import Registration
 from fxa_auth.store import Store
 from fxa_auth.store.database import DemandFailed, Statement
 from fxa_auth.tokens import DATA_LENGTH, TokenKeys, derive
@@ -42,7 +43,7 @@ class SignIn:
 class Accounts:
     """The operations on whole accounts. ``domain`` is that of the server's certificates.
 
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -50,15 +51,17 @@ class Accounts:
         store: Store,
         passwords: Passwords,
         customs: Customs,
+        registration: Registration,
         pre_verification: PreVerification,
         random: Callable[[int], bytes],
         clock: IReactorTime,
         domain: str,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
         self._customs = customs
+        self._registration = registration
         self._pre_verification = pre_verification
         self._random = random
         self._clock = clock
@@ -74,18 +77,20 @@ class Accounts:
         *,
         pre_verified: bool,
         pre_verify_token: str | None,
+        invite_code: str | None,
         with_keys: bool,
     ) -> SignIn:
         """Make an account, verified at once or with a mail on its way. ``auth_pw`` is 32 bytes.
 
         An account of the same address that nobody verified gives way, unless it was made after this request came in.
 
-        :raises ApiError: 101, 105, 114, 503/201
+        :raises ApiError: 114, 101, 403/999 (nobody lets this one in), 105, 503/201
         """
         await self._customs.check(client.ip, emailaddress.normalize(email), "accountCreate")
         old = await self._store.accounts.by_email(emailaddress.normalize(email))
         if old is not None and old.email_verified:
             raise errors.account_exists(email)
+        admission = await self._registration.admission(email, invite_code, old)
         if pre_verify_token is not None:
             await self._pre_verification.verify(pre_verify_token, email)
         verified = pre_verified or pre_verify_token is not None
@@ -94,7 +99,8 @@ class Accounts:
         sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
         removal = self._removal_of(old, client)
         try:
-            results = await self._store.change(
+            results = await admission.change(
+                account.uid,
                 *removal,
                 self._store.accounts.add(account, "address is free"),
                 *token_steps,
@@ -105,7 +111,7 @@ class Accounts:
         if verified:
             _log.info("event.verified", uid=account.uid.hex())
         else:
-            self._mail_queued()
+            self._mail_queued(MailKind.VERIFY, account.uid)
         return replace(sign_in, replaced=bool(removal and results[0]))
 
     async def login(self, email: str, auth_pw: bytes, client: Client, *, with_keys: bool) -> SignIn:
@@ -113,13 +119,10 @@ class Accounts:
 
         :raises ApiError: 102, 103, 114, 120, 121, 503/201
         """
-        account, wrap_kb = await self._passwords.authenticate(email, auth_pw, "accountLogin", client)
-        sign_in, token_steps = self._sign_in(account, wrap_kb, with_keys)
-        event = self._store.events.login(account.uid, account.email, time_ms(self._clock))
-        try:
-            await self._store.change(*event, *token_steps)
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
+        async with self._passwords.authenticated(email, auth_pw, "accountLogin", client) as seen:
+            sign_in, token_steps = self._sign_in(seen.account, seen.wrap_kb, with_keys)
+            event = self._store.events.login(seen.account.uid, seen.account.email, time_ms(self._clock))
+            await self._store.change(*seen.steps, *event, *token_steps)
         return sign_in
 
     async def exists(self, uid: bytes) -> bool:
@@ -143,14 +146,13 @@ class Accounts:
 
         :raises ApiError: 102, 103, 114, 120, 121, 503/201
         """
-        account, _ = await self._passwords.authenticate(email, auth_pw, "accountDestroy", client)
-        event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
-        try:
-            await self._store.change(*event, self._store.accounts.delete(account, "password is unchanged"))
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
-        _log.info("event.delete", uid=account.uid.hex())
-        return account.uid
+        async with self._passwords.authenticated(email, auth_pw, "accountDestroy", client) as seen:
+            uid = seen.account.uid
+            removal = self._store.accounts.delete(seen.account, "password is unchanged")
+            event = self._store.events.deleted(uid, self._domain, time_ms(self._clock))
+            await self._store.change(*seen.steps, *event, removal)
+        _log.info("event.delete", uid=uid.hex())
+        return uid
 
     async def lock(self, email: str, auth_pw: bytes, client: Client) -> None:
         """Lock an account at its owner's word; one that is locked stays so, whatever the password.
@@ -160,8 +162,9 @@ class Accounts:
         await self._customs.check(client.ip, emailaddress.normalize(email), "accountLock")
         account = await self._passwords.find_account(email)
         if account.locked_at_ms is None:
-            await self._passwords.check(account, email, auth_pw, client)
-            await self._passwords.lock(account)
+            async with self._customs.guess(client.ip, account.normalized_email, "accountLock") as guess:
+                await self._passwords.check(account, email, auth_pw, client, guess)
+                await self._passwords.lock(account)
 
     def _new_account(self, email: str, verifier: Verifier, verified: bool, client: Client) -> Account:
         now_ms = time_ms(self._clock)

@@ -28,10 +28,11 @@ _UID_HEX = re.compile("[0-9A-Fa-f]{32}")
 
 @dataclass(frozen=True)
 class Belongings:
-    """What belongs to an account: its live tokens by kind (only kinds of which there are any), its queued mails."""
+    """What belongs to an account: its live tokens by kind (only kinds of which there are any), and its mails."""
 
     tokens: Mapping[TokenKind, Tally]
-    mails: Tally | None
+    queued_mails: Tally | None
+    dead_letters: Tally | None
 
 
 class Administration:
@@ -62,7 +63,7 @@ class Administration:
             for kind, tally in tallies.items()
             if not self._lifetimes.is_expired(kind, tally.oldest_at_ms, now_ms)
         }
-        return Belongings(live, await self._store.mails.tally(account.uid))
+        return Belongings(live, *await self._store.mails.tally(account.uid))
 
     async def verify(self, account: Account) -> bool:
         """Mark the address as verified and record the event; False if it was so already, or the account has gone."""

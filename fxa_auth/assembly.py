@@ -16,6 +16,7 @@ from fxa_auth.accounts import Accounts
 from fxa_auth.aws import AwsClient
 from fxa_auth.config import Settings
 from fxa_auth.credentials import Credentials
+from fxa_auth.customs.builtin import BuiltinCustoms
 from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.customs.remote import RemoteCustoms
 from fxa_auth.data import data_dir
@@ -33,23 +34,27 @@ from fxa_auth.http.params import ModelReader
 from fxa_auth.http.route import Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
-from fxa_auth.mail.compose import Composer
-from fxa_auth.mail.outbox import Outbox
+from fxa_auth.letters import Letters
+from fxa_auth.mail.outbox import Outbox, Terms
 from fxa_auth.mail.smtp import SmtpSender
+from fxa_auth.mailing import mail_server, make_composer
 from fxa_auth.overload import ReactorLag
 from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
 from fxa_auth.records import EventKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
+from fxa_auth.texts import Texts
 from fxa_auth.tokens import Lifetimes
 from fxa_auth.verification import Verification
 from fxa_auth.version import running_version
@@ -72,6 +77,9 @@ class Assembly:
     """The parts. ``background`` is in the order of starting; it is stopped in the opposite order.
 
     ``console`` is where the dev profile tells its user what goes on.
+
+    :raises UnusableTexts: a language, a template or a catalogue that the settings name cannot be used
+    :raises TlsFileError: ``smtp.caFile`` cannot be used
     """
 
     def __init__(self, settings: Settings, reactor: Any, console: TextIO) -> None:
@@ -90,8 +98,12 @@ class Assembly:
         self.lag = ReactorLag(reactor, settings.toobusy.max_lag)
         self.sink = MailSink(reactor, console) if settings.development else None
         http = HTTPClient(Agent(reactor, pool=self.connections))
-        self._customs = chosen_customs(settings.customs_url, reactor, http)
+        self._customs = chosen_customs(
+            settings.customs_url, settings.limits, self.store.limits, self._random, reactor, http
+        )
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
+        self._texts = Texts(settings)
+        self.mail_sender = SmtpSender(reactor, mail_server(settings))
         self._outbox = self._make_outbox()
         self._sequencer = self._make_sequencer(http)
         self.store.event_recorded = self._sequencer.wake
@@ -105,16 +117,16 @@ class Assembly:
             Statistics(reactor, list(self._statistics())),
         ]
         if interval_ms := settings.database.prune_interval:
-            self.background.append(Pruning(reactor, self.store, self._lifetimes, interval_ms / 1000, self._random))
+            age_ms = settings.smtp.dead_letter_age
+            pruning = Pruning(reactor, self.store, self._lifetimes, age_ms, interval_ms / 1000, self._random)
+            self.background.append(pruning)
 
     def _make_outbox(self) -> Outbox:
-        reactor, smtp = self._reactor, self._settings.smtp
-        content_server_url = self._settings.content_server.url
-        composer = Composer(data_dir("templates"), content_server_url, smtp.sender, reactor, self._random)
-        sender = SmtpSender(
-            reactor, smtp.host, smtp.port, smtp.secure, smtp.user or "", smtp.password or "", smtp.timeout / 1000
-        )
-        return Outbox(reactor, self.store.mails, composer.compose, sender.send, smtp.retry_delay)
+        smtp, reactor = self._settings.smtp, self._reactor
+        compose = make_composer(self._settings, self._texts, reactor).compose
+        outdated = Letters(self.store, self._lifetimes, reactor).outdated
+        terms = Terms(smtp.max_connections, smtp.timeout, smtp.retry_delay, smtp.max_retry_delay, smtp.max_age)
+        return Outbox(reactor, self.store.mails, compose, self.mail_sender.send, outdated, self._random, terms)
 
     def _make_sequencer(self, http: HTTPClient) -> Sequencer:
         settings, log = self._settings, self.store.event_log
@@ -155,22 +167,33 @@ class Assembly:
 
     def _routes(self) -> list[Route]:
         settings, store, customs, clock = self._settings, self.store, self._customs, self._reactor
-        domain, mail_queued = self._public_url.domain, self._outbox.wake
+        domain, mail_queued = self._public_url.domain, self._outbox.queued
         passwords = Passwords(
             store, customs, self.scrypt, self._random, clock, settings.verifier_version, settings.lockout_enabled
         )
-        accounts = Accounts(store, passwords, customs, self.pre_verify, self._random, clock, domain, mail_queued)
+        rules = settings.registration
+        registration = Registration(store, clock, rules.mode, rules.domains, rules.first)
+        accounts = Accounts(
+            store, passwords, customs, registration, self.pre_verify, self._random, clock, domain, mail_queued
+        )
         blackout_ms = settings.smtp.resend_blackout_period
         verification = Verification(store, passwords, customs, clock, blackout_ms, mail_queued)
         credentials = Credentials(store, passwords, customs, self._lifetimes, self._random, clock, domain, mail_queued)
         page = (data_dir("templates") / "pages" / "server.html").read_bytes()
         return [
             *AccountRoutes(accounts, Sessions(store), settings.development).table(),
-            *CodeRoutes(verification, settings.content_server.url).table(),
+            *CodeRoutes(verification).table(),
+            *self._link_routes(verification),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, page).table(),
             *OperationsRoutes(running_version(settings.reported_version), store.ping, self._random).table(),
         ]
+
+    def _link_routes(self, verification: Verification) -> list[Route]:
+        content_server_url = self._settings.content_server.url
+        if self._public_url.is_same_as(content_server_url):
+            return LinkPages(verification, self._texts.pages).table()
+        return link_redirects(content_server_url)
 
     def _statistics(self) -> Iterator[Source]:
         customs = self._customs
@@ -178,5 +201,8 @@ class Assembly:
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
         yield "events", self._sequencer.statistics
-        if isinstance(customs, RemoteCustoms):
+        yield "mail", self._outbox.statistics
+        if isinstance(customs, BuiltinCustoms):
+            yield "customs", customs.statistics
+        elif isinstance(customs, RemoteCustoms):
             yield "customs", lambda: {"failures": customs.failures}

@@ -1,4 +1,4 @@
-"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, events, a demo.
+"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, limits, events.
 
 Each command adds its own parser and names the function that runs it; a new one is a function more in ``COMMANDS``.
 """
@@ -13,10 +13,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxa_auth import demo
-from fxa_auth.commands import account, db, events, mail
-from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded
+from fxa_auth.commands import account, ban, db, events, invite, limits, mail
+from fxa_auth.config import DECLARED, ConfigError, Declared, Loaded, doubts
 from fxa_auth.configfiles import check_named_files, load_settings
 from fxa_auth.extras import missing_extras
+from fxa_auth.texts import check_texts
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -85,9 +86,11 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = [*check_named_files(loaded), *missing_extras(loaded)]
+    complaints = [*check_named_files(loaded), *check_texts(loaded), *missing_extras(loaded)]
     if complaints:
         return _complain(complaints)
+    for doubt in doubts(loaded):
+        print(f"warning: {doubt}", file=sys.stderr)
     print(f"ok: the settings are good (profile {loaded.settings.env})")
     return 0
 
@@ -162,9 +165,12 @@ def _complain(complaints: Iterable[str]) -> int:
 COMMANDS: tuple[Callable[[Subparsers], None], ...] = (
     add_config,
     account.add_parser,
+    ban.add_parser,
     db.add_parser,
     demo.add_parser,
     events.add_parser,
+    invite.add_parser,
+    limits.add_parser,
     mail.add_parser,
 )
 """Each adds the parser of one command, with ``set_defaults(run=…)``: a function from the options to the exit code."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-_IPV6_PREFIX = 64
+IPV6_PREFIX = 64
 
 
 @lru_cache(maxsize=4096)
@@ -23,7 +23,7 @@ def of(address: str) -> str:
         return address
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is None:
-            network = int(parsed) >> (128 - _IPV6_PREFIX) << (128 - _IPV6_PREFIX)
-            return f"{IPv6Address(network)}/{_IPV6_PREFIX}"
+            network = int(parsed) >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX)
+            return f"{IPv6Address(network)}/{IPV6_PREFIX}"
         parsed = parsed.ipv4_mapped
     return str(parsed)

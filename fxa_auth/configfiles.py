@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from fxa_auth.config import DECLARED, ConfigError, Layer, Loaded, literal, load
+from fxa_auth.mailing import mail_server
 from fxa_auth.store.sealingkeys import ENVIRONMENT
+from fxa_auth.tls import TlsFileError
 
 
 def load_settings(config_files: Sequence[str], profile: str | None, environ: Mapping[str, str]) -> Loaded:
@@ -78,6 +80,10 @@ def check_named_files(loaded: Loaded) -> list[str]:
                 if declared.name in needed or not isinstance(error, FileNotFoundError):
                     where = f"{declared.name} = {literal(name)} ({loaded.sources[declared.name]})"
                     complaints.append(f"{where}: cannot be read: {error.strerror}")
+    try:
+        mail_server(settings)
+    except TlsFileError as error:
+        complaints.append(loaded.complaint(error.setting, error))
     return complaints
 
 

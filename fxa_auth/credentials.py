@@ -46,7 +46,7 @@ class ForgotStatus:
 class Credentials:
     """The operations that end in a new password. ``domain`` is that of the server's certificates.
 
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Credentials:
         random: Callable[[int], bytes],
         clock: IReactorTime,
         domain: str,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -71,17 +71,15 @@ class Credentials:
 
     async def start_change(self, email: str, old_auth_pw: bytes, client: Client) -> PasswordChange:
         """:raises ApiError: 102, 103, 114, 120, 121, 503/201"""
-        account, wrap_kb = await self._passwords.authenticate(email, old_auth_pw, "passwordChange", client)
-        key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
-        bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, wrap_kb)
-        now_ms, add = time_ms(self._clock), self._store.tokens.add
-        try:
+        async with self._passwords.authenticated(email, old_auth_pw, "passwordChange", client) as seen:
+            account, now_ms, add = seen.account, time_ms(self._clock), self._store.tokens.add
+            key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
+            bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, seen.wrap_kb)
             await self._store.change(
+                *seen.steps,
                 add(key_fetch, account, now_ms, "password is unchanged", bundle),
                 add(change, account, now_ms, "password is unchanged"),
             )
-        except DemandFailed:
-            raise errors.incorrect_password(account.email) from None
         return PasswordChange(account.uid, key_fetch, change, account.email_verified)
 
     async def finish_change(self, token: Token, auth_pw: bytes, wrap_kb: bytes, client: Client) -> None:
@@ -118,7 +116,7 @@ class Credentials:
             )
         except DemandFailed:
             raise errors.unknown_account(email) from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         ttl_s = self._lifetimes.seconds_left(TokenKind.PASSWORD_FORGOT, now_ms, now_ms)
         return account.uid, token, ForgotStatus(ttl_s, TRIES)
 
@@ -134,7 +132,7 @@ class Credentials:
             await self._store.change(self._store.mails.queue(letter, time_ms(self._clock), "account is there"))
         except DemandFailed:
             raise errors.invalid_token() from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)
         return self.forgot_status(token)
 
     async def verify_forgot_code(self, token: Token, code: bytes) -> TokenKeys:

@@ -20,11 +20,16 @@ _PHRASES = {413: "Request Entity Too Large"}
 """Names of a status that later versions of Python have changed."""
 
 
+def phrase(status: int) -> str:
+    """The name of an HTTP status."""
+    return _PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 class ApiError(Exception):
     """An answer other than 200.
 
     ``status`` is the HTTP status, ``errno`` the protocol's own number, ``extras`` further members of the JSON body
-    and ``headers`` header fields of the answer.
+    and ``headers`` header fields of the answer. ``reason`` is told to the log alone.
     """
 
     def __init__(
@@ -34,6 +39,7 @@ class ApiError(Exception):
         message: str,
         extras: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(f"{status}/{errno} {message}")
         self.status = status
@@ -41,13 +47,14 @@ class ApiError(Exception):
         self.message = message
         self.extras = dict(extras or {})
         self.headers = dict(headers or {})
+        self.reason = reason
 
     def body(self) -> dict[str, Any]:
         """The JSON body, its members in the order of the protocol."""
         return {
             "code": self.status,
             "errno": self.errno,
-            "error": _PHRASES.get(self.status) or HTTPStatus(self.status).phrase,
+            "error": phrase(self.status),
             "message": self.message,
             "info": INFO_URL,
             **self.extras,
@@ -137,8 +144,14 @@ def account_not_locked(email: str) -> ApiError:
     return ApiError(400, 122, "Account is not locked", {"email": email})
 
 
-def service_unavailable() -> ApiError:
-    return ApiError(503, 201, "Service unavailable", {"retryAfter": RETRY_AFTER_S}, {"Retry-After": str(RETRY_AFTER_S)})
+def service_unavailable(reason: str | None = None) -> ApiError:
+    wait_s = RETRY_AFTER_S
+    return ApiError(503, 201, "Service unavailable", {"retryAfter": wait_s}, {"Retry-After": str(wait_s)}, reason)
+
+
+def registration_refused(reasons: Sequence[str]) -> ApiError:
+    """``reasons`` are the rules that were asked, each with what it says: ``invite (the code is unknown)``."""
+    return unspecified(403, f"Registration refused: {', '.join(reasons)}")
 
 
 def unspecified(status: int, message: str) -> ApiError:

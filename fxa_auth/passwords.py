@@ -6,7 +6,9 @@ The order is the same everywhere: abuse policy, unknown account (102), locked ac
 from __future__ import annotations
 
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from twisted.internet.interfaces import IReactorTime
@@ -14,16 +16,31 @@ from twisted.logger import Logger
 
 from fxa_auth import emailaddress, errors, onepw
 from fxa_auth.clock import time_ms
-from fxa_auth.customs import Customs
+from fxa_auth.customs import Customs, Guess
 from fxa_auth.records import Account, Client, Verifier
 from fxa_auth.store import Store
+from fxa_auth.store.database import DemandFailed, Statement
 
 _log = Logger()
+
+_UNLOCKED = "account is not locked"
 
 
 class Stretcher(Protocol):
     async def stretch(self, auth_pw: bytes, auth_salt: bytes, client_address: str) -> bytes:
         """scrypt over both (32 bytes each); raises ApiError 503/201 when too much is waiting."""
+
+
+@dataclass(frozen=True)
+class Authenticated:
+    """An account whose password was just seen, and its wrapKb (32 bytes).
+
+    ``steps`` have to stand in the change that is made of it.
+    """
+
+    account: Account
+    wrap_kb: bytes = field(repr=False)
+    steps: Sequence[Statement]
 
 
 class Passwords:
@@ -66,16 +83,34 @@ class Passwords:
             wrap_wrap_kb = onepw.swap_wrap(wrap_kb, stretched, version)
         return Verifier(version, auth_salt, onepw.verify_hash(stretched, version), wrap_wrap_kb), wrap_kb
 
-    async def authenticate(self, email: str, auth_pw: bytes, action: str, client: Client) -> tuple[Account, bytes]:
-        """The account of this address, if the password is right, and its wrapKb.
+    @asynccontextmanager
+    async def authenticated(
+        self, email: str, auth_pw: bytes, action: str, client: Client
+    ) -> AsyncIterator[Authenticated]:
+        """The account of this address, if the password is right; within the context something is made of that.
 
-        :raises ApiError: 114 (abuse policy), 102, 121, 103, 120, or 503/201
+        :raises ApiError: 114 (abuse policy), 102, 121, 103, 120, or 503/201; at the end of the context 121 or 103 if
+            the account was locked, or its password changed, in the meantime
         """
-        await self._customs.check(client.ip, emailaddress.normalize(email), action)
+        normalized_email = emailaddress.normalize(email)
+        await self._customs.check(client.ip, normalized_email, action)
+        await self._find_unlocked(email)
+        async with self._customs.guess(client.ip, normalized_email, action) as guess:
+            account = await self._find_unlocked(email)  # anew: this guess may have waited for others
+            wrap_kb = await self.check(account, email, auth_pw, client, guess)
+            unlocked = self._store.accounts.require_unlocked(account.uid, _UNLOCKED)
+            try:
+                yield Authenticated(account, wrap_kb, (unlocked, *guess.if_right))
+            except DemandFailed as failed:
+                if failed.demand == _UNLOCKED:
+                    raise errors.account_locked() from None
+                raise errors.incorrect_password(account.email) from None
+
+    async def _find_unlocked(self, email: str) -> Account:
         account = await self.find_account(email)
         if account.locked_at_ms is not None:
             raise errors.account_locked()
-        return account, await self.check(account, email, auth_pw, client)
+        return account
 
     async def find_account(self, email: str) -> Account:
         """The account of this address, in any case of letters.
@@ -87,29 +122,33 @@ class Passwords:
             raise errors.unknown_account(email)
         return account
 
-    async def check(self, account: Account, email_as_sent: str, auth_pw: bytes, client: Client) -> bytes:
+    async def check(self, account: Account, email_as_sent: str, auth_pw: bytes, client: Client, guess: Guess) -> bytes:
         """The account's wrapKb, if the password is right.
 
-        A wrong one is reported to the abuse policy, which may have the account locked.
+        A wrong one is reported to the abuse policy, which may have the account locked. Whoever guessed while another's
+        guess had it locked is told no more than that.
 
-        :raises ApiError: 103, or 120 when the address was sent in another case than it is stored in; 503/201
+        :raises ApiError: 103, or 120 when the address was sent in another case than it is stored in; 121; 503/201
         """
         verifier = account.verifier
         stretched = await self._stretch(verifier.version, auth_pw, verifier.auth_salt, client)
         if hmac.compare_digest(onepw.verify_hash(stretched, verifier.version), verifier.verify_hash):
             return onepw.swap_wrap(verifier.wrap_wrap_kb, stretched, verifier.version)
-        if await self._customs.failed_login(client.ip, account.normalized_email) and self._lockout_enabled:
-            await self.lock(account)
+        if await guess.wrong() and self._lockout_enabled and not await self.lock(account):
+            raise errors.account_locked()
         if email_as_sent != account.email:
             raise errors.incorrect_email_case(account.email)
         raise errors.incorrect_password(account.email)
 
-    async def lock(self, account: Account) -> None:
-        """Lock the account with a fresh unlock code; no mail is sent until its owner asks."""
+    async def lock(self, account: Account) -> bool:
+        """Lock the account with a fresh unlock code; no mail is sent until its owner asks. False if it was locked."""
         now_ms = time_ms(self._clock)
         event = self._store.events.locked(account.uid, account.email, now_ms)
-        await self._store.change(*event, self._store.accounts.lock(account.uid, now_ms, self._random(16)))
-        _log.info("account.locked", uid=account.uid.hex())
+        lock = self._store.accounts.lock(account.uid, now_ms, self._random(16))
+        *_, locked = await self._store.change(*event, lock)
+        if locked:
+            _log.info("account.locked", uid=account.uid.hex())
+        return bool(locked)
 
     async def _stretch(self, version: int, auth_pw: bytes, auth_salt: bytes, client: Client) -> bytes:
         if version == 0:

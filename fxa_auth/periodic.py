@@ -15,10 +15,10 @@ JITTER = 0.25
 """By how much of itself a pause may be shorter or longer, where chance has a say in it."""
 
 
-def jittered(pause_s: float, random: Callable[[int], bytes]) -> float:
-    """The pause, shorter or longer by up to ``JITTER`` of itself."""
+def jittered(pause: float, random: Callable[[int], bytes]) -> float:
+    """The pause, in whatever unit, shorter or longer by up to ``JITTER`` of itself; ``random(n)`` gives n bytes."""
     chance = int.from_bytes(random(4), "big") / 0xFFFFFFFF
-    return pause_s * (1 - JITTER + 2 * JITTER * chance)
+    return pause * (1 - JITTER + 2 * JITTER * chance)
 
 
 class Periodic:
@@ -59,7 +59,9 @@ class Periodic:
             await self._stopped
 
     def _pause_s(self) -> float:
-        return self._interval_s if self._random is None else jittered(self._interval_s, self._random)
+        if self._random is None:
+            return self._interval_s
+        return jittered(self._interval_s, self._random)
 
     def _turn(self) -> None:
         self._next = None

@@ -124,7 +124,7 @@ class PreVerifyTokens:
         if known is None or not is_fresh or (kid not in known.keys and may_ask_again):
             known = await self._fetched(jku)
         if known is None:
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("a trusted JWK set cannot be fetched")
         if kid not in known.keys:
             raise errors.invalid_verification_code(kid=_shown(kid))
         return known.keys[kid]

@@ -26,6 +26,10 @@ class PublicUrl:
     def origin(self) -> str:
         return f"{self.scheme}://{self.domain}"
 
+    def is_same_as(self, url: str) -> bool:
+        """Whether ``url``, which the settings have checked, leads here as well."""
+        return parse_public_url(url) == self
+
 
 def parse_public_url(url: str) -> PublicUrl:
     """Take apart an http or https URL that the settings have already checked."""

@@ -104,6 +104,25 @@ class LinkOptions:
     resume: str | None = None
 
 
+@dataclass(frozen=True)
+class Invite:
+    """A permission to make so many accounts: ``id`` 8 bytes, times in ms since the epoch.
+
+    It is for the owner of ``normalized_email``; where that is None, for whoever knows its code. ``expires_at_ms`` None
+    means never.
+    """
+
+    id: bytes
+    normalized_email: str | None
+    uses: int
+    uses_left: int
+    created_at_ms: int
+    expires_at_ms: int | None
+
+    def is_expired(self, now_ms: int) -> bool:
+        return self.expires_at_ms is not None and self.expires_at_ms <= now_ms
+
+
 class MailKind(Enum):
     VERIFY = "verify"
     RESET = "reset"
@@ -128,12 +147,44 @@ class Letter:
 
 
 @dataclass(frozen=True)
-class QueuedMail:
-    """A letter waiting in the queue: ``id`` 16 bytes, ``attempts`` made so far."""
+class ClaimedMail:
+    """A mail that nobody else sends for a while: ``id`` 16 bytes, ``claim`` 16 random ones, times in ms.
+
+    ``attempts`` are those at which the mail server got to hear of it, ``last_answer`` is what came of the latest one.
+    """
 
     id: bytes
+    claim: bytes
     letter: Letter
+    queued_at_ms: int
     attempts: int
+    last_answer: str | None
+
+
+@dataclass(frozen=True)
+class StoredMail:
+    """A mail for people to look at: one that waits, or a dead letter (``dead_at_ms`` is set), which is tried no more.
+
+    ``letter`` is None where the row cannot be read. While ``is_claimed``, somebody has the mail in hand, until
+    ``due_at_ms`` at most.
+    """
+
+    id: bytes
+    letter: Letter | None
+    queued_at_ms: int
+    due_at_ms: int
+    attempts: int
+    is_claimed: bool
+    last_answer: str | None
+    dead_at_ms: int | None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """When the next mail wants to be sent, and since when the oldest one waits (ms); both None if none waits."""
+
+    next_due_ms: int | None
+    oldest_queued_at_ms: int | None
 
 
 class EventKind(Enum):
@@ -162,3 +213,51 @@ class Event:
     uid: bytes
     created_at_ms: int
     payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Ban:
+    """``subject`` is a lower-cased mail address, or the key of a network (see ``customs.networks``)."""
+
+    subject: str
+    reason: str
+    banned_at_ms: int
+    expires_at_ms: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """One event that the abuse policy counts under a rule: a mail that was asked for, or a password that was tried.
+
+    ``email`` is lower-cased, ``client`` is what the client is counted under (empty for mails, which count wherever they
+    are asked for), ``id`` 16 bytes.
+    """
+
+    rule: str
+    email: str
+    client: str
+    id: bytes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What the abuse policy has on record about one client and one address, in ms since the epoch.
+
+    ``failures_ms`` are wrong passwords for this address from this client; ``under_way`` is how many of its
+    passwords are being checked now.
+    """
+
+    bans: tuple[Ban, ...] = ()
+    mails_ms: tuple[int, ...] = ()
+    failures_ms: tuple[int, ...] = ()
+    under_way: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """All times (ms) that are on record for one rule, one address and, where that matters, one client."""
+
+    rule: str
+    email: str
+    client: str
+    times_ms: tuple[int, ...]

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import errno
 import os
+import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
@@ -26,9 +27,11 @@ from twisted.python.failure import Failure
 
 from fxa_auth import keyfiles
 from fxa_auth.assembly import Assembly, Background
-from fxa_auth.config import Loaded
+from fxa_auth.commands.invite import create_line, needed_environment
+from fxa_auth.config import Loaded, doubts
 from fxa_auth.extras import missing_extras
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
+from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
 
 _log = Logger()
@@ -37,6 +40,8 @@ LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
 """How long requests under way may take to end once the server is told to stop."""
 
+LAST_HASHES_TIMEOUT_S = 10
+"""How long they may take after that, when their hashes have been made or given up."""
 
 _LISTEN_MENDS: dict[int | None, tuple[str, str]] = {
     errno.EADDRINUSE: ("port", "end what uses it or name another port"),
@@ -58,6 +63,8 @@ class AuthService(Service):
 
     ``console`` is where the dev profile tells its user what goes on; ``complain`` is given the line that says why the
     server cannot start.
+
+    :raises CannotStart: a text that readers get to see, or who may vouch for the mail server, cannot be used
     """
 
     def __init__(self, loaded: Loaded, reactor: Any, console: TextIO, complain: Callable[[str], None]) -> None:
@@ -70,7 +77,11 @@ class AuthService(Service):
         self._starting: Deferred[None] | None = None
         self._started: list[Background] = []
         self._pause: Deferred[None] | None = None
-        self._parts = Assembly(loaded.settings, reactor, console)
+        self._config_files = [str(Path(name).absolute()) for name in loaded.files]  # twistd may leave this folder
+        try:
+            self._parts = Assembly(loaded.settings, reactor, console)
+        except (UnusableTexts, TlsFileError) as error:
+            raise CannotStart(loaded.complaint(error.setting, error)) from error
 
     # Up.
 
@@ -116,6 +127,8 @@ class AuthService(Service):
 
     def _begin(self) -> None:
         self._announce()
+        for doubt in doubts(self._loaded):
+            _log.warn("settings.doubtful", reason=doubt)
         self._starting = Deferred.fromCoroutine(self._open())
         self._starting.addErrback(self._give_up)
 
@@ -128,6 +141,7 @@ class AuthService(Service):
             part.start()
             self._started.append(part)
         _log.info("server.ready", database=self._settings.database.shown_url, publicUrl=self._settings.public_url)
+        self._announce_registration()
 
     async def _open_storage(self) -> None:
         """Open the store; a server that does not answer is waited for, with growing pauses."""
@@ -192,6 +206,24 @@ class AuthService(Service):
         ):
             print(line, file=self._console, flush=True)
 
+    def _announce_registration(self) -> None:
+        """Where nobody, or not everybody, can make an account: tell the operator how to let somebody in."""
+        mode = self._settings.registration.mode
+        if not {"closed", "invite"} & set(mode):
+            return
+        how = {
+            "run": create_line(self._loaded, self._config_files),
+            "user": _user_name(os.geteuid()),
+            "environment": needed_environment(self._loaded),
+        }
+        setting = self._loaded.shown("registration.mode")
+        if "invite" in mode:
+            _log.info("server.registration_by_invite", setting=setting, **how)
+        else:
+            file = self._config_files[-1] if self._config_files else "a settings file"
+            mend = f"name invite instead of closed in registration.mode ({file}), restart, and type what run says"
+            _log.info("server.registration_closed", setting=setting, mend=mend, **how)
+
     # Down.
 
     def stopService(self) -> Deferred[None]:
@@ -210,22 +242,31 @@ class AuthService(Service):
         if parts.sink is not None:
             parts.sink.stop()
         parts.site.begin_to_stop()
-        await self._bounded(parts.application.drain, "requests")
-        await self._bounded(parts.site.close_connections, "answers")
+        await self._bounded(parts.application.drain, "requests", DRAIN_TIMEOUT_S)
+        parts.scrypt.stop()  # whoever still waits for a hash is told so while there is a connection to tell it on
+        await self._bounded(parts.application.drain, "hashes", LAST_HASHES_TIMEOUT_S)
+        await self._bounded(parts.site.close_connections, "answers", DRAIN_TIMEOUT_S)
         for part in reversed(self._started):
             await part.stop()
+        await parts.mail_sender.stop()
         await parts.lag.stop()
         await parts.pre_verify.stop()
         await parts.connections.closeCachedConnections()
-        parts.scrypt.stop()
         await parts.storage.close()
         _log.info("server.stopped")
 
-    async def _bounded(self, work: Callable[[], Any], what: str) -> None:
+    async def _bounded(self, work: Callable[[], Any], what: str, timeout_s: float) -> None:
         try:
-            await Deferred.fromCoroutine(work()).addTimeout(DRAIN_TIMEOUT_S, self._reactor)
+            await Deferred.fromCoroutine(work()).addTimeout(timeout_s, self._reactor)
         except TimeoutError:
             _log.warn("server.stop_impatient", waited_for=what)
+
+
+def _user_name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _place(host: str, port: int) -> str:

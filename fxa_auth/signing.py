@@ -50,5 +50,5 @@ class Signing:
     def signing_key(self) -> certificates.SigningKey:
         """:raises ApiError: 503/201 while the server is starting"""
         if self.key is None:
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("there is no signing key yet")
         return self.key

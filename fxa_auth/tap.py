@@ -83,7 +83,10 @@ class _Daemon(MultiService):
 
 
 def makeService(options: Options) -> IService:
-    """The server, ready to be started by twistd, from its plugin or from a .tac file."""
+    """The server, ready to be started by twistd, from its plugin or from a .tac file.
+
+    What cannot be used ends the process with one line, as a bad setting does.
+    """
     from twisted.internet import reactor
 
     flags = twistd_flags(sys.argv) if options.parent is None else options.parent
@@ -102,7 +105,11 @@ def makeService(options: Options) -> IService:
 
     observer = twistd_observer(flags, options.settings.log.level)
     daemon = _Daemon(observer, complain, in_foreground, flags.get("pidfile"))
-    AuthService(options.loaded, reactor, sys.stdout, complain).setServiceParent(daemon)
+    try:
+        service = AuthService(options.loaded, reactor, sys.stdout, complain)
+    except CannotStart as error:
+        raise SystemExit(f"fxa-auth: {error}") from None
+    service.setServiceParent(daemon)
     reactor.callWhenRunning(_stop_on_signals, reactor)
     return daemon
 

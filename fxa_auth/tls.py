@@ -1,15 +1,16 @@
-"""The certificate and key by which the API speaks TLS itself (useHttps)."""
+"""The PEM files of TLS: certificate and key of the API itself (useHttps), and the authorities for other servers."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
-from cryptography.x509 import load_pem_x509_certificates
 from OpenSSL import SSL
-from twisted.internet.ssl import CertificateOptions
+from OpenSSL.crypto import X509
+from twisted.internet.ssl import Certificate, CertificateOptions
 
 
 class TlsFileError(Exception):
@@ -31,10 +32,7 @@ def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
     except (TypeError, ValueError, UnsupportedAlgorithm):  # TypeError: it is under a pass phrase
         problem = "holds no private key in PEM, or one under a pass phrase; name one without"
         raise TlsFileError("keyPath", problem) from None
-    try:
-        chain: Any = load_pem_x509_certificates(chain_text)
-    except ValueError:
-        raise TlsFileError("certPath", "holds no certificate in PEM; name one that does") from None
+    chain: Any = _certificates("certPath", chain_text)
     # Twisted passes these on to pyOpenSSL, which wants them as they are; its annotations name older types.
     options = CertificateOptions(privateKey=key, certificate=chain[0], extraCertChain=chain[1:])
     try:
@@ -42,6 +40,21 @@ def server_tls(key_path: Path, cert_path: Path) -> CertificateOptions:
     except (SSL.Error, TypeError):  # TypeError: a kind of key that TLS has no use for
         raise TlsFileError("certPath", f"does not belong to the key in {key_path}; name its own") from None
     return options
+
+
+def authorities(setting: str, path: Path) -> tuple[Certificate, ...]:
+    """The certificates in a PEM file, one at least. A server's own, which nobody else has signed, will do.
+
+    :raises TlsFileError: the file that ``setting`` names is unreadable or holds something else
+    """
+    return tuple(Certificate(X509.from_cryptography(each)) for each in _certificates(setting, _read(setting, path)))
+
+
+def _certificates(setting: str, text: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(text)
+    except ValueError:
+        raise TlsFileError(setting, "holds no certificate in PEM; name one that does") from None
 
 
 def _read(setting: str, path: Path) -> bytes:

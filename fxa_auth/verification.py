@@ -23,7 +23,7 @@ class Verification:
     """The operations on mailed codes.
 
     Within ``resend_blackout_ms`` of its last password change an account is sent no further verification mail.
-    ``mail_queued`` is called after a change that queued a mail.
+    ``mail_queued`` is called after a change that queued a mail, with its kind and its account's uid.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Verification:
         customs: Customs,
         clock: IReactorTime,
         resend_blackout_ms: int,
-        mail_queued: Callable[[], None],
+        mail_queued: Callable[[MailKind, bytes], None],
     ) -> None:
         self._store = store
         self._passwords = passwords
@@ -116,4 +116,4 @@ class Verification:
             await self._store.change(mail)
         except DemandFailed:
             raise gone from None
-        self._mail_queued()
+        self._mail_queued(letter.kind, letter.uid)

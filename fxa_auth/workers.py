@@ -23,7 +23,7 @@ from fxa_auth import clientnetwork, errors, onepw
 from fxa_auth.fairqueue import FairQueue
 
 _NICENESS = 10
-_EXPRESS = 1
+_EXPRESS_THREADS = 1
 """Threads beyond those that a flood may fill, so that another client need not wait until a hash of the flood ends."""
 
 _MAX_MEMORY = 128 * onepw.SCRYPT_N * onepw.SCRYPT_R * 2
@@ -50,7 +50,7 @@ class ScryptPool:
     ) -> None:
         self._reactor = reactor
         self._threads = threads
-        self._pool = ThreadPool(minthreads=0, maxthreads=threads + _EXPRESS, name="scrypt")
+        self._pool = ThreadPool(minthreads=0, maxthreads=threads + _EXPRESS_THREADS, name="scrypt")
         self._stopping = False
         self._waiting: FairQueue[_Task] = FairQueue()
         self._running: Counter[str] = Counter()
@@ -66,7 +66,7 @@ class ScryptPool:
         """End the threads. Hashes that wait are given up; one that runs is waited for."""
         self._stopping = True
         while (owner := self._waiting.next_owner()) is not None:
-            self._waiting.take(owner).outcome.errback(errors.service_unavailable())
+            self._waiting.take(owner).outcome.errback(errors.service_unavailable("the server stops"))
         self._pool.stop()
 
     @property
@@ -94,25 +94,29 @@ class ScryptPool:
         :raises ApiError: 503/201, too many hashes are pending, or the pool has been stopped
         """
         owner = clientnetwork.of(client_address)
-        self._make_room(owner)
+        pushed_out = self._make_room(owner)
         task = _Task(auth_pw, auth_salt, Deferred())
         self._waiting.put(owner, task)
         self._high_water_mark = max(self._high_water_mark, self.pending)
         self._fill_threads()
+        if pushed_out is not None:  # told last, as whoever hears of it may ask for another hash at once
+            pushed_out.outcome.errback(errors.service_unavailable("a hash of another client took the place"))
         return await task.outcome
 
-    def _make_room(self, owner: str) -> None:
+    def _make_room(self, owner: str) -> _Task | None:
+        """See that the owner may wait; the answer is what was taken out in exchange."""
         if self._stopping:
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("the server stops")
         if 0 < self._max_pending_per_address <= self._waiting.waiting(owner):
             self._refused += 1
-            raise errors.service_unavailable()
-        if 0 < self._max_pending <= self.pending:
-            self._refused += 1
-            pushed_out = self._waiting.give_way(owner)
-            if pushed_out is None:
-                raise errors.service_unavailable()
-            pushed_out.outcome.errback(errors.service_unavailable())
+            raise errors.service_unavailable("too many hashes of this client wait")
+        if not 0 < self._max_pending <= self.pending:
+            return None
+        self._refused += 1
+        pushed_out = self._waiting.give_way(owner)
+        if pushed_out is None:
+            raise errors.service_unavailable("too many hashes are pending")
+        return pushed_out
 
     def _fill_threads(self) -> None:
         while (owner := self._next_owner()) is not None:
@@ -126,7 +130,7 @@ class ScryptPool:
         running = self._running.total()
         if running < self._threads:
             return self._waiting.next_owner()
-        if running < self._threads + _EXPRESS:
+        if running < self._threads + _EXPRESS_THREADS:
             return self._waiting.next_owner(passing_over=self._running)
         return None
 
@@ -139,7 +143,9 @@ class ScryptPool:
 
 
 def _hash(auth_pw: bytes, auth_salt: bytes) -> bytes:
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+    thread = threading.get_native_id()
+    if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:  # the way back is root's alone
+        os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
     stretched: bytes = crypto_pwhash_scryptsalsa208sha256_ll(
         auth_pw, auth_salt, onepw.SCRYPT_N, onepw.SCRYPT_R, onepw.SCRYPT_P, onepw.KEY_LENGTH, _MAX_MEMORY
     )

@@ -20,7 +20,7 @@ from fxa_auth.store import Store
 from fxa_auth.store.bulk import filling_sqlite, tables
 from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
-from tests.store.contract import an_account, keys
+from tests.store.contract import an_account, an_invite, keys
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY_ID = "00112233aabbccdd"
@@ -92,8 +92,12 @@ def _statements(accounts: int) -> Iterator[Statement]:
     yield Statement("INSERT INTO sealing_keys VALUES (1, :key_id, :now_ms)", {"key_id": KEY_ID, "now_ms": NOW_MS})
     # Names that come in another order where a language has a say in it.
     for name in ("b", "B", "a", "Ä", "_", "ß", "1"):
-        lease = {"name": name, "holder": os.urandom(16)}
-        yield Statement("INSERT INTO leases VALUES (:name, :holder, 9223372036854775807)", lease)
+        params = {"name": name, "id": os.urandom(16)}
+        yield Statement("INSERT INTO leases VALUES (:name, :id, 9223372036854775807)", params)
+        yield Statement("INSERT INTO limit_addresses VALUES (:name, 0, 9223372036854775807)", params)
+        yield Statement("INSERT INTO limit_events VALUES (:name, 'net/64', :id, 'logins', 1, NULL, 2)", params)
+        yield Statement("INSERT INTO limit_events VALUES ('', :name, :id, 'mails', 1, 2, 3)", params)
+        yield Statement("INSERT INTO bans VALUES (:name, 'ñandú 😀', 1, 9223372036854775807)", params)
     yield Statement("INSERT INTO event_cursors VALUES ('sequencer', 7, :now_ms)", {"now_ms": NOW_MS})
     for number in range(accounts):
         is_locked = {"locked_at_ms": NOW_MS, "unlock_code": os.urandom(16)} if number % 2 else {}
@@ -104,7 +108,13 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield store.tokens.add(keys(TokenKind.KEY_FETCH), account, NOW_MS, "there", key_bundle=os.urandom(96))
         yield store.tokens.add_single(keys(TokenKind.PASSWORD_FORGOT), account.uid, 0, "there", os.urandom(16), 3)
         yield store.mails.queue(Letter(MailKind.VERIFY, account.uid, account.email, os.urandom(16)), NOW_MS)
+        if number % 2:
+            died = "UPDATE mails SET dead_at_ms = :now_ms, last_answer = '550 ñ 😀' WHERE uid = :uid"
+            yield Statement(died, {"now_ms": NOW_MS, "uid": account.uid})
         yield from store.events.verified(account.uid, account.email, account.locale, -NOW_MS)
+        invite = an_invite(normalized_email=None if number % 2 else account.normalized_email)
+        yield store.invites.add(invite, os.urandom(32) if number % 2 else None)
+        yield from store.invites.use(invite.id, account.uid, 1, NOW_MS, "use is left")
 
 
 def contents(database: Database) -> dict[str, Rows]:

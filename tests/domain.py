@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet import reactor
@@ -17,10 +19,12 @@ from fxa_auth.accounts import Accounts, SignIn
 from fxa_auth.credentials import Credentials
 from fxa_auth.errors import ApiError
 from fxa_auth.passwords import Passwords
-from fxa_auth.records import Account, Client, Event, LinkOptions, QueuedMail, Token, TokenKind
+from fxa_auth.records import Account, Client, Event, LinkOptions, MailKind, StoredMail, Token, TokenKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
+from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
@@ -53,15 +57,30 @@ class ObedientCustoms:
         if self.refusal is not None:
             raise self.refusal
 
-    async def failed_login(self, ip: str, email: str) -> bool:
-        self.calls.append(("failed_login", ip, email))
-        return self.lockout
+    @asynccontextmanager
+    async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[ObedientGuess]:
+        """Leave is always given; a password that turns out wrong is remembered as ``failed_login``."""
+        yield ObedientGuess(self, ip, email)
 
     async def password_reset(self, email: str) -> None:
         self.calls.append(("password_reset", email))
 
     async def unlocked(self, email: str) -> None:
         self.calls.append(("unlocked", email))
+
+
+@dataclass(frozen=True)
+class ObedientGuess:
+    """Leave to try a password that ``customs`` has given."""
+
+    customs: ObedientCustoms
+    ip: str
+    email: str
+    if_right: Sequence[Statement] = ()
+
+    async def wrong(self) -> bool:
+        self.customs.calls.append(("failed_login", self.ip, self.email))
+        return self.customs.lockout
 
 
 class ObedientStretcher:
@@ -94,7 +113,7 @@ class ObedientPreVerification:
 
 
 class DomainTestCase(TestCase):
-    """All domain objects on one empty store. ``mails_announced`` counts the calls that wake the outbox."""
+    """All domain objects on one empty store. ``announced`` are the mails that the outbox was told of."""
 
     verifier_version = 1
     lockout_enabled = True
@@ -103,26 +122,15 @@ class DomainTestCase(TestCase):
     async def setUp(self) -> None:
         self.clock = Clock()
         self.clock.advance(START_S)
-        self.database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
-        await self.database.start()
-        self.addCleanup(lambda: Deferred.fromCoroutine(self.database.stop()))
+        self.database = await self.make_database()
         seal = Seal()
         seal.use(*await find_keys(self.database, (), {}, 0))
         self.store = Store(self.database, seal)
-        self.customs, self.stretcher = ObedientCustoms(), ObedientStretcher()
+        self.customs, self.stretcher = self.make_customs(), ObedientStretcher()
         self.pre_verification = ObedientPreVerification()
-        self.mails_announced = 0
+        self.announced: list[tuple[MailKind, bytes]] = []
         self.passwords = self.make_passwords(self.verifier_version)
-        self.accounts = Accounts(
-            self.store,
-            self.passwords,
-            self.customs,
-            self.pre_verification,
-            os.urandom,
-            self.clock,
-            DOMAIN,
-            self.announce,
-        )
+        self.accounts = self.make_accounts(["open"])
         self.credentials = Credentials(
             self.store,
             self.passwords,
@@ -139,13 +147,37 @@ class DomainTestCase(TestCase):
         self.sessions = Sessions(self.store)
         self.signing = Signing(self.store, self.clock, DOMAIN)
 
+    def make_customs(self) -> Any:
+        return ObedientCustoms()
+
+    async def make_database(self) -> Any:
+        """A new database, started, and stopped at the test's end."""
+        database = SqliteDatabase(reactor, self.clock, None)  # type: ignore[arg-type]
+        self.addCleanup(lambda: Deferred.fromCoroutine(database.stop()))
+        await database.start()
+        return database
+
     def make_passwords(self, version: int) -> Passwords:
         return Passwords(
             self.store, self.customs, self.stretcher, os.urandom, self.clock, version, self.lockout_enabled
         )
 
-    def announce(self) -> None:
-        self.mails_announced += 1
+    def make_accounts(self, mode: Sequence[str], domains: Sequence[str] = (), first: int = 0) -> Accounts:
+        """Under these rules of registration."""
+        return Accounts(
+            self.store,
+            self.passwords,
+            self.customs,
+            Registration(self.store, self.clock, mode, domains, first),
+            self.pre_verification,
+            os.urandom,
+            self.clock,
+            DOMAIN,
+            self.announce,
+        )
+
+    def announce(self, kind: MailKind, uid: bytes) -> None:
+        self.announced.append((kind, uid))
 
     # What tests do.
 
@@ -165,6 +197,7 @@ class DomainTestCase(TestCase):
         verified: bool = True,
         with_keys: bool = False,
         token: str | None = None,
+        invite_code: str | None = None,
         client: Client | None = None,
     ) -> SignIn:
         return await self.accounts.create(
@@ -174,6 +207,7 @@ class DomainTestCase(TestCase):
             OPTIONS,
             pre_verified=verified,
             pre_verify_token=token,
+            invite_code=invite_code,
             with_keys=with_keys,
         )
 
@@ -222,8 +256,8 @@ class DomainTestCase(TestCase):
         """The kinds of all events recorded, in the order of the log."""
         return [event.kind for event in await self.log()]
 
-    async def mails(self) -> list[QueuedMail]:
-        return await self.store.mails.due(self.now_ms, 1000)
+    async def mails(self) -> list[StoredMail]:
+        return list(await self.store.mails.page(None, 1000))
 
     async def assertRefused(self, errno: int, call: Coroutine[Any, Any, Any]) -> ApiError:
         error: ApiError = await self.assertFailure(Deferred.fromCoroutine(call), ApiError)

@@ -38,7 +38,7 @@ class AttentiveCustoms:
     async def check(self, ip: str, email: str, action: str) -> None:
         raise AssertionError("an operator needs nobody's leave")
 
-    async def failed_login(self, ip: str, email: str) -> bool:
+    def guess(self, ip: str, email: str, action: str) -> Any:
         raise AssertionError("an operator gives no password")
 
     async def password_reset(self, email: str) -> None:
@@ -109,12 +109,20 @@ class AdministrationContract(DatabaseContract):
                 TokenKind.PASSWORD_CHANGE: Tally(1, NOW_MS - 9_999),
             },
         )
-        self.assertEqual(belongings.mails, Tally(2, 3))
+        self.assertEqual((belongings.queued_mails, belongings.dead_letters), (Tally(2, 3), None))
+
+    async def test_dead_letters_are_counted_apart(self) -> None:
+        for queued_at_ms in (3, 5):
+            await self.store.change(self.store.mails.queue(a_letter(self.account), queued_at_ms))
+        [mail] = await self.store.mails.claim(3, NOW_MS, 1)
+        await self.store.mails.bury(mail, NOW_MS, "550 no such user", 1)
+        belongings = await self.administration.belongings(self.account)
+        self.assertEqual((belongings.queued_mails, belongings.dead_letters), (Tally(1, 5), Tally(1, 3)))
 
     async def test_expired_tokens_do_not_count_as_belongings(self) -> None:
         await self.give(TokenKind.PASSWORD_CHANGE, self.account, 10_000)
         belongings = await self.administration.belongings(self.account)
-        self.assertEqual((belongings.tokens, belongings.mails), ({}, None))
+        self.assertEqual((belongings.tokens, belongings.queued_mails), ({}, None))
 
     async def test_verifying_marks_the_address_and_records_the_event_once(self) -> None:
         self.assertIs(await self.administration.verify(self.account), True)

@@ -42,6 +42,29 @@ class Operator(SynchronousTestCase):
 
 
 class CheckTests(Operator):
+    def setUp(self) -> None:
+        super().setUp()
+        self.environ["CONTENT_SERVER_URL"] = "https://content.example.com"
+
+    def test_links_that_would_lead_to_the_readers_own_machine_are_warned_of(self) -> None:
+        self.environ["CONTENT_SERVER_URL"] = "http://localhost:3030"
+        code, out, err = self.run_command("config", "check")
+        self.assertEqual((code, out), (0, "ok: the settings are good (profile prod)\n"))
+        self.assertEqual(
+            err,
+            'warning: contentServer.url = "http://localhost:3030" (environment CONTENT_SERVER_URL): links in mails '
+            "lead to the reader's own machine: name the address that readers can reach\n",
+        )
+
+    def test_a_template_that_cannot_be_filled_in_is_told(self) -> None:
+        templates = self.folder / "mine" / "templates"
+        templates.mkdir(parents=True)
+        (templates / "layout.txt").write_text("\n{{ nothing }}")
+        name = self.write("a.toml", f'[branding]\noverridesDir = "{self.folder}/mine"')
+        code, out, err = self.run_command("config", "check", "--config", name)
+        self.assertEqual((code, out, len(err.splitlines())), (1, "", 1))
+        self.assertIn(f"{templates}/layout.txt:2: 'nothing' is undefined", err)
+
     def test_good_settings_are_ok(self) -> None:
         self.assertEqual(self.run_command("config", "check"), (0, "ok: the settings are good (profile prod)\n", ""))
 
@@ -68,7 +91,6 @@ class CheckTests(Operator):
         code, out, err = self.run_command("config", "check", "--config", name)
         self.assertEqual((code, out, len(err.splitlines())), (1, "", 2))
         self.assertIn('keyPath = "no-key.pem"', err)
-
 
     def test_a_missing_extra_is_told(self) -> None:
         self.patch(aws, "is_installed", lambda: False)

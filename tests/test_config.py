@@ -24,6 +24,7 @@ from fxa_auth.config import (
     Settings,
     SettingsGroup,
     Smtp,
+    doubts,
     load,
     masked_url,
 )
@@ -81,12 +82,14 @@ class DefaultsTests(SynchronousTestCase):
     def test_dev_and_test_have_the_defaults_of_development(self) -> None:
         expected = {
             "trustProxies": "loopback",
+            "customsUrl": "none",
             "trustedJKUs": ("http://127.0.0.1:8080/.well-known/public-keys",),
             "smtp.port": 9999,
             "smtp.resendBlackoutPeriod": 0,
             "smtp.retryDelay": 1000,
             "verifierVersion": 0,
             "lockoutEnabled": True,
+            "registration.mode": ("open",),
         }
         for profile in ("dev", "test"):
             loaded = load([], {}, profile)
@@ -101,7 +104,7 @@ class DefaultsTests(SynchronousTestCase):
     def test_every_name_outside_is_camel_case_and_unique(self) -> None:
         self.assertEqual(len(BY_NAME), len(DECLARED))
         for name in BY_NAME:
-            self.assertRegex(name, r"^[a-z][A-Za-z]*(\.[a-z][A-Za-z]*)*$")
+            self.assertRegex(name, r"^[a-z][A-Za-z0-9]*(\.[a-z][A-Za-z]*)*$")
 
     def test_every_default_passes_its_own_check(self) -> None:
         for profile in get_args(Profile):
@@ -264,6 +267,11 @@ class ValueTests(Complaining):
         ("keyPath", ("", "a\0b", "a\ud800", 1)),
         ("certPath", ("", "a\nb", [])),
         ("customsUrl", ("", "None", "127.0.0.1:7000", "http://a?b", None, False)),
+        *((f"limits.{rule}.max", (-1, 2**31, "3", 2.5, True, None)) for rule in ("mails", "logins", "lockout")),
+        *((f"limits.{rule}.window", (0, -1, 10**13, "1", None)) for rule in ("mails", "logins", "lockout")),
+        *((f"limits.{rule}.reportOnly", ("true", 1, None)) for rule in ("mails", "logins", "lockout", "bans")),
+        ("limits.logins.wait", (-1, 10**13, "1", None)),
+        ("limits.bans.length", (0, -1, 10**13, "1d", None)),
         ("contentServer.url", ("", "content.example", "http://a?b=c", None)),
         ("secretKeyFile", ("", "a\0b", None, 1)),
         ("publicKeyFile", ("", "a\0b", None, 1)),
@@ -287,6 +295,8 @@ class ValueTests(Complaining):
         ("smtp.host", ("", "a b", "mail.example:25", None)),
         ("smtp.port", (-1, 65536, "25", None)),
         ("smtp.secure", ("false", 0, None)),
+        ("smtp.startTls", ("", "on", True, None)),
+        ("smtp.caFile", ("", "a\nb", 1)),
         ("smtp.user", ("", "a\nb", 1)),
         ("smtp.password", ("", "a\nb", 1)),
         (
@@ -296,9 +306,20 @@ class ValueTests(Complaining):
                 "a@ä.example", "A <a@b>\r\nBcc: c@d", "group: a@b;", "A, B <a@b>", None, 1,
             ),
         ),
+        ("smtp.returnPath", ("", "a", "@a", "A <a@b>", "<a@b>", "a@b\r\n", "ä@b", "a b@c", 1)),
+        (
+            "smtp.ehloName",
+            ("", "a b", "::1", "192.0.2.1", "[::1]", "[IPv6:192.0.2.1]", "[mail]", "[]", "a\r\nb", "ä.example", 1),
+        ),
         ("smtp.redirectDomain", ("a b", "http://a", "a/b", "a:80", ".a", None)),
         ("smtp.resendBlackoutPeriod", (-1, 10**13, "1", 1.5, None)),
         ("smtp.retryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxRetryDelay", (0, -1, 10**13, None)),
+        ("smtp.maxAge", (0, -1, 10**13, None)),
+        ("smtp.deadLetterAge", (0, -1, 10**13, None)),
+        ("smtp.maxConnections", (0, -1, 101, "4", 1.5, None)),
+        ("smtp.connectTimeout", (0, -1, 10**13, None)),
+        ("smtp.replyTimeout", (0, -1, 10**13, None)),
         ("smtp.timeout", (0, -1, 10**13, None)),
         ("smtp.api.host", ("", "a b", None)),
         ("smtp.api.port", (-1, 65536, None)),
@@ -325,6 +346,28 @@ class ValueTests(Complaining):
         ("scrypt.maxPendingPerAddress", (-1, 2**31, "1", None)),
         ("toobusy.maxLag", (-1, "1", None)),
         ("hawk.mode", ("", "lax", None)),
+        (
+            "registration.mode",
+            (
+                "", "open", [], ["shut"], ["open", "invite"], ["closed", "invite"], ["open", "closed"],
+                ["invite", "invite"], [""], [None], None, True, {},
+            ),
+        ),
+        (
+            "registration.domains",
+            (
+                "a.example", [""], ["a@b.example"], ["@a.example"], ["*.a.example"], [".a.example"], ["a.example."],
+                ["a..example"], ["a b"], ["https://a.example"], ["a.example,b.example"], [1], None,
+            ),
+        ),
+        ("registration.first", (-1, 2**31, "1", 1.5, True, None)),
+        ("branding.productName", ("", "a\nb", "a\ud800", None, 1)),
+        ("branding.supportUrl", ("", "help.example", "ftp://a", "http://u:p@a", "javascript:alert(1)", "http://a b")),
+        ("branding.buttonColor", ("", "red", "#fff", "0a67c4", "#0a67c4;", "#0a67cg", "#0a67c4\n", None, 1)),
+        ("branding.buttonTextColor", ("", "white", "#ffffff00", None)),
+        ("branding.overridesDir", ("", "a\nb", 1)),
+        ("i18n.defaultLanguage", ("", "pt_BR", "français", "x", "en-", "en\n", None, 1, ["en"])),
+        ("i18n.supportedLanguages", ("", "en", [], [""], ["en", "pt_BR"], [1], {}, 1)),
         ("reportedVersion", ("1\n2", None, 1)),
     )  # fmt: skip
 
@@ -341,6 +384,9 @@ class ValueTests(Complaining):
         ("trustProxies", "loopback", "loopback"),
         ("trustProxies", ["10.0.0.0/8", "192.0.2.7", "::1/128"], ("10.0.0.0/8", "192.0.2.7/32", "::1/128")),
         ("customsUrl", "none", "none"),
+        ("customsUrl", "builtin", "builtin"),
+        ("limits.logins.wait", 0, 0),
+        ("limits.mails.max", 0, 0),
         ("trustedJKUs", ["https://A.example/Keys/?a=b"], ("https://A.example/Keys/?a=b",)),
         ("database.url", "sqlite:///:memory:", "sqlite:///:memory:"),
         *(
@@ -360,6 +406,20 @@ class ValueTests(Complaining):
         ("smtp.redirectDomain", "", ""),
         ("smtp.redirectDomain", "Firefox.com", "firefox.com"),
         ("smtp.user", None, None),
+        ("smtp.returnPath", None, None),
+        ("smtp.returnPath", "<>", "<>"),
+        ("smtp.returnPath", "bounces+fxa@Example.com", "bounces+fxa@Example.com"),
+        ("smtp.ehloName", None, None),
+        ("smtp.ehloName", "accounts.example.com", "accounts.example.com"),
+        ("smtp.ehloName", "[192.0.2.1]", "[192.0.2.1]"),
+        ("smtp.ehloName", "[IPv6:2001:db8::1]", "[IPv6:2001:db8::1]"),
+        ("smtp.maxConnections", 100, 100),
+        ("branding.buttonColor", "#0A67C4", "#0a67c4"),
+        ("branding.supportUrl", "https://help.example/a?b=c#d", "https://help.example/a?b=c#d"),
+        ("branding.supportUrl", None, None),
+        ("i18n.defaultLanguage", "pt-BR", "pt-BR"),
+        ("i18n.supportedLanguages", ["en", "sr-LATN", "zh-Hant-TW"], ("en", "sr-LATN", "zh-Hant-TW")),
+        ("i18n.supportedLanguages", None, None),
         ("tokenLifetimes.accountResetToken", -1, -1),
         ("snsTopicArn", TOPIC, TOPIC),
         *(("snsTopicArn", arn, arn) for arn in ("arn:aws-cn:sns:cn-north-1:123456789012:a_-B1", f"{TOPIC}.fifo")),
@@ -368,6 +428,8 @@ class ValueTests(Complaining):
         ("events.sns.kinds", ["delete", "login"], ("delete", "login")),
         ("events.stdout.kinds", [], ()),
         ("aws.endpointUrl", "http://127.0.0.1:4566/", "http://127.0.0.1:4566"),
+        ("registration.mode", ["open"], ("open",)),
+        ("registration.mode", ["invite"], ("invite",)),
         ("reportedVersion", "", ""),
     )
 
@@ -395,9 +457,6 @@ class ValueTests(Complaining):
             "listen.port = 70000 (a.toml): must be a port number, 0 to 65535",
         )
 
-    def test_the_builtin_policy_is_refused_as_not_built(self) -> None:
-        self.assertIn("builtin policy is not built yet", self.complaint({"customsUrl": "builtin"}))
-
     def test_https_demands_a_key_and_a_certificate(self) -> None:
         complaints = self.complaints({"useHttps": True})
         self.assertEqual([complaint.split()[0] for complaint in complaints], ["keyPath", "certPath"])
@@ -422,6 +481,46 @@ class ValueTests(Complaining):
         for name in ("events.sns.kinds", "events.stdout.kinds"):
             self.assertEqual(value_of(load_value(name, kinds), name), tuple(kinds))
             self.assertIn(", ".join(kinds), self.complaint(table(name, ["x"])))
+
+    def test_the_longest_pause_between_attempts_at_a_mail_is_not_below_the_first(self) -> None:
+        complaint = self.complaint({"smtp": {"retryDelay": 900_001}})
+        self.assertEqual(
+            complaint,
+            "smtp.maxRetryDelay = 900000 (default): must not be less than smtp.retryDelay = 900001 (a.toml)",
+        )
+        load([Layer("a.toml", {"smtp": {"retryDelay": 5, "maxRetryDelay": 5}})], {})
+
+    def test_a_rule_of_registration_and_its_own_setting_come_together(self) -> None:
+        good = {"mode": ["domains", "first"], "domains": ["A.example", "bücher.example"], "first": 3}
+        rules = load([Layer("a.toml", {"registration": good})], {}).settings.registration
+        self.assertEqual((rules.domains, rules.first), (("a.example", "bücher.example"), 3))
+        for registration, complaint in (
+            (
+                {"mode": ["invite", "domains"]},
+                "registration.domains = [] (default): "
+                'registration.mode = ["invite", "domains"] (a.toml) needs a domain here',
+            ),
+            (
+                {"mode": ["first"], "first": 0},
+                "registration.first = 0 (a.toml): "
+                'registration.mode = ["first"] (a.toml) needs a number here, 1 or more',
+            ),
+            (
+                {"domains": ["a.example"]},
+                'registration.domains = ["a.example"] (a.toml): counts only if '
+                'registration.mode = ["closed"] (default) names domains: name it there, or leave this out',
+            ),
+            (
+                {"mode": ["invite"], "first": 5},
+                'registration.first = 5 (a.toml): counts only if registration.mode = ["invite"] (a.toml) names first: '
+                "name it there, or leave this out",
+            ),
+        ):
+            self.assertEqual(self.complaint({"registration": registration}), complaint)
+
+    def test_only_development_lets_everybody_in_by_default(self) -> None:
+        for profile, mode in (("prod", "closed"), ("stage", "closed"), ("dev", "open"), ("test", "open")):
+            self.assertEqual(load([], {}, profile).settings.registration.mode, (mode,), profile)
 
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}
@@ -465,8 +564,6 @@ class NameTests(Complaining):
 
     def test_known_names_that_are_not_built_yet_are_refused(self) -> None:
         for name in (
-            "i18n.defaultLanguage",
-            "i18n.supportedLanguages",
             "bounces.region",
             "bounces.bounceQueueUrl",
             "bounces.complaintQueueUrl",
@@ -474,7 +571,7 @@ class NameTests(Complaining):
             self.assertEqual(
                 self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
             )
-        self.assertEqual(self.complaint({"i18n": {}}), "i18n (a.toml): not built yet: leave it out")
+        self.assertEqual(self.complaint({"bounces": {}}), "bounces (a.toml): not built yet: leave it out")
 
     def test_a_name_with_a_line_break_still_gives_one_line(self) -> None:
         self.assertEqual(len(self.complaint({"a\nb": 1}).splitlines()), 1)
@@ -573,7 +670,10 @@ class GarbageTests(SynchronousTestCase):
         self.check([Layer("a.toml", table(name, value))], {})
 
     @settings(database=None, deadline=None)
-    @given(st.dictionaries(st.sampled_from(["smtp", "i18n", "snsTopicArn", "log"]) | st.text(), GARBAGE), st.text())
+    @given(
+        st.dictionaries(st.sampled_from(["smtp", "i18n", "basket", "snsTopicArn", "log"]) | st.text(), GARBAGE),
+        st.text(),
+    )
     def test_any_file_is_taken_or_complained_about(self, values: dict[str, Any], name: str) -> None:
         self.check([Layer(name, values)], {})
 
@@ -653,6 +753,70 @@ def derived() -> dict[tuple[str, str], set[str]]:
         for method in group.body
         if isinstance(method, ast.FunctionDef)
     }
+
+
+class DoubtTests(SynchronousTestCase):
+    def doubts(self, url: str, profile: str = "prod") -> list[str]:
+        return doubts(load([Layer("a.toml", {"contentServer": {"url": url}})], {}, profile))
+
+    def test_a_content_server_on_the_readers_own_machine_is_doubtful_in_production(self) -> None:
+        for url in (
+            "http://127.0.0.1:3030",
+            "http://127.9.9.9",
+            "http://[::1]/x",
+            "https://localhost",
+            "http://LOCALHOST:1/",
+            "http://accounts.localhost",
+            "http://0.0.0.0",
+            "http://[::]",
+        ):
+            for profile in ("prod", "stage"):
+                (doubt,) = self.doubts(url, profile)
+                self.assertRegex(doubt, r'^contentServer\.url = "http.*" \(a\.toml\): links in mails lead to')
+            for profile in ("dev", "test"):
+                self.assertEqual(self.doubts(url, profile), [])
+
+    def test_other_places_are_not(self) -> None:
+        for url in (
+            "https://accounts.example.com",
+            "http://10.0.0.1",
+            "http://localhost.example.com",
+            "http://[fd00::1]",
+        ):
+            self.assertEqual(self.doubts(url), [])
+
+    def test_a_content_server_that_differs_from_this_one_by_its_scheme_alone_is_doubtful(self) -> None:
+        for public, content, is_doubtful in (
+            ("https://accounts.example.com", "http://accounts.example.com", True),
+            ("http://accounts.example.com/a", "https://Accounts.example.com:443/a/", True),
+            ("https://accounts.example.com", "https://accounts.example.com", False),
+            ("https://accounts.example.com/a", "http://accounts.example.com", False),
+            ("https://accounts.example.com", "http://www.accounts.example.com", False),
+            ("https://accounts.example.com", "http://accounts.example.com:8080", False),
+            ("https://accounts.example.com:8000", "http://accounts.example.com", False),
+        ):
+            values = {"publicUrl": public, "contentServer": {"url": content}, "trustProxies": 1}
+            found = doubts(load([Layer("a.toml", values)], {}))
+            self.assertEqual(len(found), is_doubtful, (public, content))
+            if is_doubtful:
+                self.assertRegex(
+                    found[0], rf'^contentServer\.url = .*this is that of publicUrl = "{public}" \(a\.toml\)'
+                )
+
+    def test_a_proxy_that_nobody_trusts_is_doubtful_in_production(self) -> None:
+        content_server = {"url": "https://www.example.com"}
+        tls = {"useHttps": True, "keyPath": "k", "certPath": "c"}
+        for values, profile, is_doubtful in (
+            ({"publicUrl": "https://a.example"}, "prod", True),
+            ({"publicUrl": "HTTPS://a.example", "trustProxies": 0}, "stage", True),
+            ({"publicUrl": "https://a.example", "trustProxies": []}, "dev", False),
+            ({"publicUrl": "https://a.example", "trustProxies": 1}, "prod", False),
+            ({"publicUrl": "https://a.example", "trustProxies": ["10.0.0.0/8"]}, "prod", False),
+            ({"publicUrl": "https://a.example", **tls}, "prod", False),
+            ({"publicUrl": "http://a.example"}, "prod", False),
+        ):
+            found = doubts(load([Layer("a.toml", {"contentServer": content_server, **values})], {}, profile))
+            self.assertEqual([doubt.partition(" ")[0] for doubt in found], ["trustProxies"] * is_doubtful, values)
 
 
 class ReaderTests(SynchronousTestCase):

@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.config import DECLARED, ConfigError, Loaded
 from fxa_auth.configfiles import check_named_files, load_settings, read_layer
+from tests.certificates import issue
 
 EVERY_SETTING = """
 env = "test"
@@ -28,6 +29,26 @@ trustedJKUs = ["https://one.example/keys", "https://two.example/keys"]
 verifierVersion = 1
 lockoutEnabled = false
 reportedVersion = "1.36.0"
+
+[limits.mails]
+max = 4
+window = 1000
+reportOnly = true
+
+[limits.logins]
+max = 5
+window = 2000
+reportOnly = true
+wait = 3000
+
+[limits.lockout]
+max = 6
+window = 4000
+reportOnly = true
+
+[limits.bans]
+length = 5000
+reportOnly = true
 
 [log]
 level = "debug"
@@ -50,12 +71,22 @@ pruneInterval = 60000
 host = "mail.example"
 port = 465
 secure = true
+startTls = "required"
+caFile = "/etc/fxa/mail-ca.pem"
 user = "me"
 password = "hunter2"
 sender = "Accounts <accounts@example.com>"
+returnPath = "bounces@example.com"
+ehloName = "accounts.example.com"
 redirectDomain = "example.com"
 resendBlackoutPeriod = 1
 retryDelay = 2
+maxRetryDelay = 3
+maxAge = 4
+deadLetterAge = 5
+maxConnections = 5
+connectTimeout = 6
+replyTimeout = 7
 timeout = 3
 
 [smtp.api]
@@ -67,14 +98,31 @@ accountResetToken = -1
 passwordForgotToken = 5
 passwordChangeToken = 6
 
+[branding]
+productName = "Example Accounts"
+supportUrl = "https://help.example"
+buttonColor = "#123456"
+buttonTextColor = "#fedcba"
+overridesDir = "/etc/fxa-auth"
+
+[i18n]
+defaultLanguage = "de"
+supportedLanguages = ["de", "fr"]
+
 [scrypt]
 maxPending = 7
+maxPendingPerAddress = 8
 
 [toobusy]
 maxLag = 8
 
 [hawk]
 mode = "strict"
+
+[registration]
+mode = ["first", "domains"]
+domains = ["example.com"]
+first = 9
 """
 
 
@@ -224,3 +272,15 @@ class NamedFilesTests(SynchronousTestCase):
         self.assertIn("certPath = ", complaint)
         self.assertIn("cannot be read: No such file or directory", complaint)
         self.assertEqual(self.check(useHttps=False, **files), [])
+
+    def test_the_authorities_for_the_mail_server_must_be_some(self) -> None:
+        Path(self.path("ca.pem")).write_bytes(issue("authority", is_authority=True).pem)
+        Path(self.path("key.pem")).write_bytes(issue("authority").key_pem)
+        self.assertEqual(self.check(smtp={"caFile": self.path("ca.pem")}), [])
+        source = self.path("settings.json")
+        for name, problem in (
+            ("key.pem", "holds no certificate in PEM; name one that does"),
+            ("none.pem", "cannot be read (No such file or directory); name a readable PEM file"),
+        ):
+            (complaint,) = self.check(smtp={"caFile": self.path(name)})
+            self.assertEqual(complaint, f'smtp.caFile = "{self.path(name)}" ({source}): {problem}')

@@ -16,11 +16,11 @@ from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.client import Agent
 
-from fxa_auth.data import data_dir
 from fxa_auth.devmail import MailSink
-from fxa_auth.mail.compose import Composer, Message
-from fxa_auth.mail.smtp import MailNotSent, SmtpSender
+from fxa_auth.mail.compose import Message
+from fxa_auth.mail.smtp import MailNotSent, SmtpSender, SmtpServer
 from fxa_auth.records import Letter, LinkOptions, MailKind
+from tests.texts import make_composer
 
 CODE = b"\xab" * 16
 
@@ -35,7 +35,8 @@ class DevMailTests(TestCase):
         self.smtp_port = self.listen(self.sink.smtp_factory())
         self.http_port = self.listen(self.sink.site())
         self.addCleanup(self.sink.stop)
-        self.sender = SmtpSender(reactor, "127.0.0.1", self.smtp_port, False, "", "", 20)
+        self.sender = SmtpSender(reactor, SmtpServer("127.0.0.1", self.smtp_port, "example.com"))
+        self.addCleanup(lambda: Deferred.fromCoroutine(self.sender.stop()))
 
     def listen(self, factory: Any) -> int:
         port = reactor.listenTCP(0, factory, interface="127.0.0.1")
@@ -62,9 +63,7 @@ class DevMailTests(TestCase):
             await deferLater(reactor, 0.005)
 
     def composed(self, to: str, resume: str = "r") -> Message:
-        composer = Composer(
-            data_dir("templates"), "https://content.example.com", "Füchse <a@example.com>", self.clock, bytes
-        )
+        composer = make_composer("https://content.example.com", "Füchse <a@example.com>", self.clock)
         return composer.compose(Letter(MailKind.VERIFY, bytes(16), to, CODE, options=LinkOptions(resume=resume)))
 
     async def test_a_composed_mail_is_shown_with_all_its_parts(self) -> None:

@@ -108,8 +108,8 @@ class DocumentTests(SynchronousTestCase):
     def test_every_setting_that_a_document_names_exists(self) -> None:
         known = {declared.name for declared in config.DECLARED}
         tables = {name.partition(".")[0] for name in known if "." in name}
-        pages = ("protocol", "design", "differences", "database", "events")
-        for name in ("README.md", API, *(f"docs/{page}.md" for page in pages), "bench/README.md"):
+        pages = sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md"))
+        for name in ("README.md", *pages, "bench/README.md"):
             for named in re.findall(r"`(\w+)\.(\w+(?:\.\w+)?)\b", prose(name)):
                 if named[0] in tables and named[1] not in ("py", "md"):
                     self.assertIn(".".join(named), known, name)

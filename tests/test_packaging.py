@@ -25,6 +25,7 @@ PROJECTS = {
     "nacl": "pynacl",
     "psycopg2": "psycopg2-binary",
     "pytest_twisted": "pytest-twisted",
+    "service_identity": "service-identity",
     "zope": "twisted",
 }
 """Projects on PyPI whose name is not that of the module; zope.interface comes with twisted."""

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
-from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 from treq.client import HTTPClient
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
@@ -27,6 +22,7 @@ from fxa_auth.certificates import SigningKey
 from fxa_auth.errors import ApiError
 from fxa_auth.preverify import MAX_SET_BYTES, PreVerifyTokens, _usable_keys, looks_like_token
 from tests import loopback
+from tests.certificates import issue
 
 AUDIENCE = "api.accounts.example.com"
 EMAIL = "someone@example.org"
@@ -59,20 +55,6 @@ def signed(header: Any, payload: Any, key: rsa.RSAPrivateKey = KEY) -> str:
     parts = (part if isinstance(part, bytes) else json.dumps(part).encode("utf-8") for part in (header, payload))
     text = ".".join(base64url(part) for part in parts)
     return f"{text}.{base64url(key.sign(text.encode('ascii'), padding.PKCS1v15(), hashes.SHA256()))}"
-
-
-def own_certificate() -> CertificateOptions:
-    """A certificate for 127.0.0.1 that only its own key has signed."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder(name, name, KEY.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(IPv4Address("127.0.0.1"))]), critical=False)
-        .sign(KEY, hashes.SHA256())
-    )
-    return CertificateOptions(KEY, certificate)  # type: ignore[arg-type]
 
 
 class ShapeTests(SynchronousTestCase):
@@ -344,7 +326,7 @@ class FetchTests(TokenCase):
         self.assertIn("ConnectionRefusedError", self.reasons[-1])
 
     async def test_a_certificate_nobody_vouches_for_is_unfetchable(self) -> None:
-        server = loopback.Loopback(loopback.says({"keys": [jwk(KEY)]}), own_certificate())
+        server = loopback.Loopback(loopback.says({"keys": [jwk(KEY)]}), issue("127.0.0.1", "127.0.0.1").options())
         self.addCleanup(server.stop)
         self.jku = server.url
         self.tokens = PreVerifyTokens(self.clock, HTTPClient(Agent(reactor)), [self.jku], AUDIENCE)

@@ -17,17 +17,26 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from fxa_auth import pruning
 from fxa_auth.periodic import JITTER
-from fxa_auth.pruning import LEASE_MS, PAUSE_S, Pruning
-from fxa_auth.records import TokenKind
+from fxa_auth.pruning import INVITES_KEPT_MS, LEASE_MS, PAUSE_S, Pruning
+from fxa_auth.records import Ban, Counted, TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
 from fxa_auth.tokens import Lifetimes
 from tests.postgres import administer
-from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, keys
+from tests.store.contract import (
+    DatabaseContract,
+    OnSqliteFile,
+    OnSqliteMemory,
+    a_letter,
+    an_account,
+    an_invite,
+    keys,
+)
 from tests.store.on_postgres import OnPostgres, opened
 
 NOW_MS = 1_800_000_000_000
 INTERVAL_S = 900
+DEAD_LETTER_AGE_MS = 30_000
 BATCH = 3
 LIFETIMES = Lifetimes(
     {TokenKind.ACCOUNT_RESET: 10_000, TokenKind.PASSWORD_FORGOT: 60_000, TokenKind.PASSWORD_CHANGE: -5_000}
@@ -49,7 +58,7 @@ class PruningContract(DatabaseContract):
         self.pruning = self.make_pruning(self.store)
 
     def make_pruning(self, store: Store) -> Pruning:
-        return Pruning(self.clock, store, LIFETIMES, INTERVAL_S, os.urandom)
+        return Pruning(self.clock, store, LIFETIMES, DEAD_LETTER_AGE_MS, INTERVAL_S, os.urandom)
 
     async def give(self, kind: TokenKind, age_ms: int) -> None:
         """A token of this age to an account of its own."""
@@ -128,6 +137,39 @@ class PruningContract(DatabaseContract):
             await self.give(kind, age_ms)
         await self.finished(self.pruning.prune())
         self.assertEqual(await self.ages_ms(), sorted((kind.value, age_ms) for kind, age_ms in lives))
+
+    async def test_old_dead_letters_are_removed_and_no_mail_that_waits(self) -> None:
+        account = await self.add(an_account())
+        for dead_for_ms in (None, 29_000, 31_000, 10**9, 20_000, 32_000):
+            await self.store.change(self.store.mails.queue(a_letter(account), 1))
+            [mail] = await self.store.mails.claim(1, NOW_MS, 1)
+            if dead_for_ms is None:
+                await self.store.mails.defer(mail, NOW_MS, "451 come back later")
+            else:
+                await self.store.mails.bury(mail, NOW_MS - dead_for_ms, "550 no such user", 1)
+        await self.finished(self.pruning.prune())
+        left = [row["dead_at_ms"] for row in await self.rows("mails")]
+        self.assertEqual(sorted(left, key=str), [NOW_MS - 29_000, NOW_MS - 20_000, None])
+
+    async def test_what_the_abuse_policy_no_longer_needs_is_removed_and_nothing_else(self) -> None:
+        for number in range(2 * BATCH + 1):
+            for ends_ms in (-number, (number + 1) * 60_000):
+                email, expires_at_ms = f"{ends_ms}@example.com", NOW_MS + ends_ms
+                event = Counted("logins", email, "192.0.2.1", os.urandom(16))
+                await self.store.limits.settle(event, 0, since_ms=0, most=1, expires_at_ms=expires_at_ms)
+                await self.store.bans.add(Ban(email, "", 0, expires_at_ms))
+        await self.finished(self.pruning.prune())
+        for table in ("limit_events", "limit_addresses", "bans"):
+            left = sorted(row["expires_at_ms"] - NOW_MS for row in await self.rows(table))
+            self.assertEqual(left, [(number + 1) * 60_000 for number in range(2 * BATCH + 1)], table)
+
+    async def test_an_invite_goes_thirty_days_after_its_end(self) -> None:
+        invites, end_ms = self.store.invites, NOW_MS - INVITES_KEPT_MS
+        kept = [an_invite(expires_at_ms=end_ms), an_invite(expires_at_ms=NOW_MS), an_invite()]
+        gone = an_invite(expires_at_ms=end_ms - 1)
+        await self.store.change(*(invites.add(invite, None) for invite in (*kept, gone)))
+        await self.finished(self.pruning.prune())
+        self.assertEqual({invite.id for invite in await invites.all()}, {invite.id for invite in kept})
 
     async def test_it_takes_a_batch_at_a_time(self) -> None:
         await self.give_expired(2 * BATCH + 1)
@@ -211,7 +253,7 @@ class PruningContract(DatabaseContract):
     async def test_chance_has_a_say_in_when_a_turn_comes(self) -> None:
         due_s = []
         for random in (bytes, lambda length: b"\xff" * length):
-            pruning = Pruning(self.clock, self.store, LIFETIMES, INTERVAL_S, random)
+            pruning = Pruning(self.clock, self.store, LIFETIMES, DEAD_LETTER_AGE_MS, INTERVAL_S, random)
             pruning.start()
             [turn] = self.clock.getDelayedCalls()
             due_s.append(round(turn.getTime() - self.clock.seconds()))

@@ -28,3 +28,16 @@ class PublicUrlTests(SynchronousTestCase):
             self.assertEqual([parsed.host, parsed.port, parsed.domain, parsed.path], parts, url)
             self.assertEqual(parsed.origin, f"{parsed.scheme}://{parsed.domain}")
             self.assertEqual(parsed.scheme, str(url).partition(":")[0])
+
+    def test_urls_that_lead_to_the_same_place_are_the_same(self) -> None:
+        here = parse_public_url("https://accounts.example.com/auth")
+        for same in ("https://accounts.example.com/auth", "https://ACCOUNTS.example.com:443/auth/"):
+            self.assertTrue(here.is_same_as(same), same)
+        for other in (
+            "https://accounts.example.com",
+            "https://accounts.example.com/auth/x",
+            "http://accounts.example.com/auth",
+            "https://accounts.example.com:8443/auth",
+            "https://www.accounts.example.com/auth",
+        ):
+            self.assertFalse(here.is_same_as(other), other)

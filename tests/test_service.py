@@ -1,18 +1,25 @@
-"""The wiring: what the machine gives goes to the parts, and what listens where is told by name."""
+"""The wiring: what the machine gives to the parts, what listens where, and that a stop leaves nobody waiting."""
 
 from __future__ import annotations
 
 import errno
 import io
+import json
 import os
+import threading
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.testing import MemoryReactorClock
-from twisted.trial.unittest import SynchronousTestCase
+from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from fxa_auth import config
+from fxa_auth import config, workers
+from fxa_auth import service as service_module
 from fxa_auth.service import AuthService, CannotStart
+from tests.http.server import turn
+from tests.http.wire import connect, request_bytes
 
 ENVIRON = {"NODE_ENV": "dev", "DB_BACKEND": "memory"}
 
@@ -36,7 +43,7 @@ class ServiceTests(SynchronousTestCase):
 
     def test_there_are_as_many_hash_threads_as_cores_that_this_process_may_use(self) -> None:
         self.patch(os, "sched_getaffinity", lambda process: {3, 5, 8} if process == 0 else set())
-        self.assertEqual(self.service(MemoryReactorClock())._parts.scrypt._pool.max, 3)
+        self.assertEqual(self.service(MemoryReactorClock())._parts.scrypt._threads, 3)
 
     def test_a_listening_complaint_names_what_is_to_be_changed(self) -> None:
         for number, line in (
@@ -69,3 +76,44 @@ class ServiceTests(SynchronousTestCase):
         told = self.console.getvalue()
         self.assertIn("API           http://[::1]:1 ", told)
         self.assertRegex(told, r"http://[0-9.]+:3/mail/<local part>  \(SMTP sink on [0-9.]+:2\)")
+
+
+class StopTests(TestCase):
+    """The whole server in this process; it ends while hashes are under way."""
+
+    timeout = 120
+
+    async def started(self) -> AuthService:
+        folder = self.mktemp()
+        files = {"secretKeyFile": f"{folder}/secret.json", "publicKeyFile": f"{folder}/public.json"}
+        environ = {**ENVIRON, "PORT": "0", "SMTP_PORT": "0", "MAILER_PORT": "0"}
+        loaded = config.load([config.Layer("", {**files, "verifierVersion": 1})], environ)
+        service = AuthService(loaded, reactor, io.StringIO(), self.fail)
+        service.privilegedStartService()
+        service.startService()
+        await turn()
+        assert service._starting is not None
+        await service._starting
+        return service
+
+    async def test_who_waits_for_a_hash_in_vain_is_told_so(self) -> None:
+        go_on = threading.Event()
+        self.addCleanup(go_on.set)
+        self.patch(workers, "crypto_pwhash_scryptsalsa208sha256_ll", lambda *_: go_on.wait(60) and bytes(32))
+        self.patch(os, "sched_getaffinity", lambda process: {0})
+        self.patch(service_module, "DRAIN_TIMEOUT_S", 0.05)
+        service = await self.started()
+        pool = service._parts.scrypt
+        stop_pool = pool.stop
+        self.patch(pool, "stop", lambda: (go_on.set(), stop_pool()))
+        port = service._ports["listen"].getHost().port
+        wires = [await connect(port) for _ in range(4)]
+        for number, wire in enumerate(wires):
+            body = json.dumps({"email": f"{number}@example.com", "authPW": "ab" * 32}).encode()
+            wire.send(request_bytes("POST", "/v1/account/create", {"Content-Type": "application/json"}, body))
+            while pool.pending <= number:
+                await turn()
+        stopping = maybeDeferred(service.stopService)
+        statuses = [(await wire.reply()).status for wire in wires]
+        await stopping
+        self.assertEqual(statuses, [200, 503, 503, 503])

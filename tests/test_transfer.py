@@ -21,6 +21,7 @@ from fxa_auth.config import Database, Layer, load
 from fxa_auth.customs import NoCustoms
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Client, LinkOptions
+from fxa_auth.registration import Registration
 from fxa_auth.storage import Storage
 from fxa_auth.store import bulk, schema, sqlitefile
 from fxa_auth.store.bulk import BATCH, SqliteBulk, Table, filling_postgres, reading_postgres
@@ -170,7 +171,8 @@ class CopyTests(Transfers):
 
     def test_a_target_with_the_schema_alone_will_do(self) -> None:
         on_server, in_file = self.postgres(), make_sqlite(self.folder / "empty.sqlite", 0)
-        write(self.folder / "empty.sqlite", *(Statement(f"DELETE FROM {table.name}", {}) for table in bulk.tables()))
+        emptying = [Statement(f"DELETE FROM {table.name}", {}) for table in reversed(bulk.tables())]
+        write(self.folder / "empty.sqlite", *emptying)
         with filling_postgres(on_server.url) as made:
             made.upgrade(NOW_MS)
             made.commit()
@@ -185,8 +187,10 @@ class CopyTests(Transfers):
             for target in (on_server, in_file):
                 self.copy(self.source, target)
             emptied = [other.name for other in bulk.tables() if other.name != table.name]
-            if table.name in ("tokens", "mails"):
+            if table.name in ("tokens", "mails", "invite_uses"):
                 emptied.remove("accounts")
+            if table.name == "invite_uses":
+                emptied.remove("invites")
             for name in reversed(emptied):
                 administer(on_server.url, f"DELETE FROM {name}")
                 write(self.folder / f"{table.name}.sqlite", Statement(f"DELETE FROM {name}", {}))
@@ -554,11 +558,10 @@ class ThousandAccountsTests(TestCase):
         return storage
 
     def accounts(self, storage: Storage) -> Accounts:
-        customs, clock = NoCustoms(), Clock()
-        passwords = Passwords(storage.store, customs, ObedientStretcher(), os.urandom, clock, 0, False)
-        return Accounts(
-            storage.store, passwords, customs, ObedientPreVerification(), os.urandom, clock, "a.example", lambda: None
-        )
+        store, customs, clock, vouching = storage.store, NoCustoms(), Clock(), ObedientPreVerification()
+        passwords = Passwords(store, customs, ObedientStretcher(), os.urandom, clock, 0, False)
+        rules = Registration(store, clock, ["open"], (), 0)
+        return Accounts(store, passwords, customs, rules, vouching, os.urandom, clock, "a.example", lambda: None)
 
     async def keys_of(self, storage: Storage, accounts: Accounts, sign_in: SignIn) -> bytes:
         """kA and wrapKb, opened as a client does."""
@@ -581,7 +584,14 @@ class ThousandAccountsTests(TestCase):
         async def create(number: int) -> tuple[str, bytes, bytes]:
             email, auth_pw = f"user{number}@example.com", os.urandom(32)
             sign_in = await accounts.create(
-                email, auth_pw, client, LinkOptions(), pre_verified=True, pre_verify_token=None, with_keys=True
+                email,
+                auth_pw,
+                client,
+                LinkOptions(),
+                pre_verified=True,
+                pre_verify_token=None,
+                invite_code=None,
+                with_keys=True,
             )
             return email, auth_pw, await self.keys_of(storage, accounts, sign_in)
 

@@ -69,6 +69,8 @@ check_install() {
         cd /
         "$environment/bin/twistd" fxa-auth --help >/dev/null || fail "$name: twistd does not find the plugin"
         "$environment/bin/fxa-auth" --help >/dev/null || fail "$name: no command fxa-auth"
+        "$environment/bin/fxa-auth" mail preview --language pt-BR --out "$work/$name.mails" >/dev/null || fail "$name: no preview"
+        grep -q Verificar "$work/$name.mails/pt-BR/verify.txt" || fail "$name: no mail in Portuguese"
         "$environment/bin/python" - <<'PYTHON'
 from fxa_auth.data import data_dir
 

@@ -7,9 +7,8 @@ ever printed: no code, no key, no id of a token.
 from __future__ import annotations
 
 import argparse
-import sys
+import os
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from treq.client import HTTPClient
@@ -17,12 +16,13 @@ from twisted.web.client import Agent
 
 from fxa_auth.administration import Administration
 from fxa_auth.commands.running import (
-    INTERRUPTED,
     CommandFailed,
     add_settings_options,
-    complain,
+    ask_before_removal,
     run_on_storage,
     say,
+    shown_time,
+    text,
 )
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import chosen_customs
@@ -70,7 +70,7 @@ def add_parser(subparsers: Subparsers) -> None:
     ):
         action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
         action.add_argument(
-            "account", metavar="ADDRESS|UID", type=_text, help="the address in any case of letters, or 32 hex digits"
+            "account", metavar="ADDRESS|UID", type=text, help="the address in any case of letters, or 32 hex digits"
         )
         add_settings_options(action)
         action.set_defaults(run=_run, act=act)
@@ -79,42 +79,20 @@ def add_parser(subparsers: Subparsers) -> None:
             action.set_defaults(run=_run_if_confirmed)
 
 
-def _text(argument: str) -> str:
-    """Refuse what the shell handed over but no encoding can say."""
-    try:
-        argument.encode()
-    except UnicodeEncodeError:
-        raise argparse.ArgumentTypeError("not text in the encoding of this terminal") from None
-    return argument
-
-
 def _run_if_confirmed(options: argparse.Namespace) -> int:
-    """Ask before anything is opened, as nothing else can be done while a reactor waits for an answer."""
-    if options.yes:
-        return _run(options)
-    if not sys.stdin.isatty():
-        complain("account delete asks before it removes anything, and there is no terminal to ask on: give --yes")
-        return 1
-    try:
-        say(f"This removes the account {options.account} and all that belongs to it, for good.")
-        answer = input("Remove it? [y/N] ")
-    except (EOFError, KeyboardInterrupt):
-        print()
-        complain("interrupted, nothing was removed")
-        return INTERRUPTED
-    if answer.strip().lower() not in ("y", "yes"):
-        complain("nothing was removed")
-        return 1
-    return _run(options)
+    warning = f"This removes the account {options.account} and all that belongs to it, for good."
+    refusal = None if options.yes else ask_before_removal("account delete", warning, "Remove it?")
+    return _run(options) if refusal is None else refusal
 
 
 def _run(options: argparse.Namespace) -> int:
     act: Callable[[Administration, Account], Awaitable[list[str]]] = options.act
 
     async def work(reactor: Any, settings: Settings, storage: Storage) -> None:
+        http = HTTPClient(Agent(reactor))
         administration = Administration(
             storage.store,
-            chosen_customs(settings.customs_url, reactor, HTTPClient(Agent(reactor))),
+            chosen_customs(settings.customs_url, settings.limits, storage.store.limits, os.urandom, reactor, http),
             Lifetimes(settings.token_lifetimes.by_kind),
             reactor,
             parse_public_url(settings.public_url).domain,
@@ -137,13 +115,14 @@ async def _show(administration: Administration, account: Account) -> list[str]:
         "uid": account.uid.hex(),
         "address": account.email,
         "verified": "yes" if account.email_verified else "no",
-        "created": _time(account.created_at_ms),
-        "password set": f"{_time(account.verifier_set_at_ms)}, verifier version {account.verifier.version}",
+        "created": shown_time(account.created_at_ms),
+        "password set": f"{shown_time(account.verifier_set_at_ms)}, verifier version {account.verifier.version}",
         "locale": account.locale or "unknown",
-        "locked": "no" if account.locked_at_ms is None else f"since {_time(account.locked_at_ms)}",
+        "locked": "no" if account.locked_at_ms is None else f"since {shown_time(account.locked_at_ms)}",
         "sessions": _counted(sessions),
         "waiting tokens": ", ".join(sorted(waiting)) or "none",
-        "queued mails": _counted(belongings.mails),
+        "queued mails": _counted(belongings.queued_mails),
+        "dead letters": _counted(belongings.dead_letters),
     }
     return [f"{name:<16}{value}" for name, value in rows.items()]
 
@@ -174,8 +153,4 @@ def _named(account: Account) -> str:
 
 
 def _counted(tally: Tally | None) -> str:
-    return "none" if tally is None else f"{tally.count} (oldest {_time(tally.oldest_at_ms)})"
-
-
-def _time(ms: int) -> str:
-    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+    return "none" if tally is None else f"{tally.count} (oldest {shown_time(tally.oldest_at_ms)})"

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
+from fxa_auth import emailaddress
+from fxa_auth.language import TAG
 from fxa_auth.records import EventKind
 
 _LONGEST_MS = 10**12
@@ -27,6 +29,7 @@ _POSTGRES_URL = re.compile(
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
 
 _EVENT_KINDS = tuple(kind.value for kind in EventKind)
+_ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -131,9 +134,7 @@ def _optional_base_url(url: str | None) -> str | None:
 
 
 def _customs_url(url: str) -> str:
-    if url == "builtin":
-        raise Refused('the builtin policy is not built yet: use "none" or the http(s) URL of a customs server')
-    return url if url == "none" else _base_url(url)
+    return url if url in ("none", "builtin") else _base_url(url)
 
 
 def _jku_list(urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -162,10 +163,27 @@ def _database_url(url: str) -> str:
 
 def _mailbox(text: str) -> str:
     name = r'("[^"\\]*"|[^\s"<>@,;:\\()\[\]][^"<>@,;:\\()\[\]]*)'
-    address = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
-    if not re.fullmatch(rf"{address}|{name}?\s*<{address}>", _line(text)):
+    if not re.fullmatch(rf"{_ADDRESS}|{name}?\s*<{_ADDRESS}>", _line(text)):
         raise ValueError
     return text
+
+
+def _return_path(address: str | None) -> str | None:
+    if address not in (None, "<>") and not re.fullmatch(_ADDRESS, address or ""):
+        raise ValueError
+    return address
+
+
+def _ehlo_name(name: str | None) -> str | None:
+    if name is None:
+        return name
+    if bracketed := re.fullmatch(r"\[(IPv6:)?(.+)\]", name):
+        (ipaddress.IPv6Address if bracketed[1] else ipaddress.IPv4Address)(bracketed[2])
+    elif ":" in name or re.fullmatch(r"[0-9.]+", name):
+        raise ValueError
+    else:
+        _host(name)
+    return name
 
 
 def _domain(domain: str) -> str:
@@ -192,6 +210,49 @@ def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
     return _event_kinds(kinds)
 
 
+def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
+    """``open`` and ``closed`` leave the others nothing to say."""
+    if not rules or len(set(rules)) < len(rules):
+        raise ValueError
+    for rule, whom in (("open", "everybody"), ("closed", "nobody")):
+        if rule in rules and len(rules) > 1:
+            raise Refused(f"must name {rule} alone or not at all: it lets {whom} in, whatever else is named")
+    return rules
+
+
+def _mail_domains(domains: tuple[str, ...]) -> tuple[str, ...]:
+    """In the form that the domain of a normalized address has."""
+    if not all(emailaddress.is_valid(f"a@{domain}") for domain in domains):
+        raise ValueError
+    return tuple(emailaddress.normalize(domain) for domain in domains)
+
+
+def _optional_url(url: str | None) -> str | None:
+    if url is not None:
+        _split_url(url)
+    return url
+
+
+def _colour(colour: str) -> str:
+    if not re.fullmatch(r"#[0-9A-Fa-f]{6}", colour):
+        raise ValueError
+    return colour.lower()
+
+
+def _language_tag(tag: str) -> str:
+    if not TAG.fullmatch(tag):
+        raise ValueError
+    return tag
+
+
+def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    if tags is not None and not tags:
+        raise Refused("must not be empty: leave it out instead")
+    for tag in tags or ():
+        _language_tag(tag)
+    return tags
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -213,6 +274,7 @@ Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LO
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
 Count = Annotated[int, Kind("a whole number, 0 or more", _within(0, 2**31 - 1))]
 PoolSize = Annotated[int, Kind("a whole number, 1 to 1000", _within(1, 1000))]
+Connections = Annotated[int, Kind("a whole number, 1 to 100", _within(1, 100))]
 Host = Annotated[str, Kind("a host name or IP address", _host)]
 FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
@@ -221,7 +283,7 @@ Text = Annotated[str, Kind("text on one line", _line)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
 OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
-CustomsUrl = Annotated[str, Kind('"none" or an http(s) URL without user, query and fragment', _customs_url)]
+CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,
@@ -232,11 +294,27 @@ DatabaseUrl = Annotated[
     ),
 ]
 Mailbox = Annotated[str, Kind("one ASCII mail address, with or without a name: Name <user@host>", _mailbox)]
+ReturnPath = Annotated[str | None, Kind('one bare ASCII mail address, or "<>" for none', _return_path)]
+EhloName = Annotated[
+    str | None, Kind("a domain name, or an address like [192.0.2.1] or [IPv6:2001:db8::1]", _ehlo_name)
+]
+Name = Annotated[str, Kind("text on one line, not empty", _text)]
+OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optional_url)]
+Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
+LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
+LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
 Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
 EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
 SomeEventKinds = Annotated[
     tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
+]
+RegistrationMode = Annotated[
+    tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
+    Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
+]
+MailDomains = Annotated[
+    tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
 ]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],

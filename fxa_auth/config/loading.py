@@ -19,8 +19,8 @@ from fxa_auth.config.kinds import Refused, literal
 from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE, Declared, Settings
 
 _BY_NAME = {declared.name: declared for declared in DECLARED}
-_TABLES = {name.rpartition(".")[0] for name in _BY_NAME if "." in name}
-_NOT_BUILT = ("i18n", "bounces")
+_TABLES = {name[: dot.start()] for name in _BY_NAME for dot in re.finditer(r"\.", name)}
+_NOT_BUILT = ("bounces",)
 _BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 
 
@@ -42,18 +42,23 @@ class Layer:
 
 @dataclass(frozen=True)
 class Loaded:
-    """The settings, and for each dotted name its source.
+    """The settings, for each dotted name its source, and the names of all files that were read, in their order.
 
     A source is ``default``, ``profile dev``, the name of a file, ``environment PORT`` or ``--profile``.
     """
 
     settings: Settings
     sources: Mapping[str, str]
+    files: tuple[str, ...] = ()
+
+    def shown(self, name: str) -> str:
+        """A setting with its value and source, for people to read."""
+        declared = _BY_NAME[name]
+        return f"{name} = {declared.shown(declared.value_in(self.settings))} ({self.sources[name]})"
 
     def complaint(self, name: str, problem: object) -> str:
         """One line about a setting: its name, value and source, and the problem, which says what mends it."""
-        declared = _BY_NAME[name]
-        return f"{name} = {declared.shown(declared.value_in(self.settings))} ({self.sources[name]}): {problem}"
+        return f"{self.shown(name)}: {problem}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def load(layers: Sequence[Layer], environ: Mapping[str, str], profile: str | Non
     complaints += _check_together(values, sources)
     if complaints:
         raise ConfigError(*complaints)
-    return Loaded(msgspec.convert(_nested(values), Settings), sources)
+    return Loaded(msgspec.convert(_nested(values), Settings), sources, tuple(layer.name for layer in layers))
 
 
 def _read_table(table: Mapping[str, Any], prefix: str, source: str, offers: dict[str, _Offer]) -> Iterator[str]:
@@ -166,6 +171,30 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
     for name, other in (pair for one in pairs for pair in (one, one[::-1])):
         if values.get(name) is not None and other in values and values[other] is None:
             yield f"{other} = unset ({sources[other]}): {name} ({sources[name]}) is set: set both or neither"
+    first, longest = "smtp.retryDelay", "smtp.maxRetryDelay"
+    if first in values and longest in values and values[first] > values[longest]:
+        yield (
+            f"{longest} = {values[longest]} ({sources[longest]}): must not be less than"
+            f" {first} = {values[first]} ({sources[first]})"
+        )
+    yield from _check_registration(values, sources)
+
+
+def _check_registration(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:
+    """A rule needs its setting, and its setting needs the rule: else somebody takes the server for shut or open."""
+
+    def shown(name: str) -> str:
+        return f"{name} = {_BY_NAME[name].shown(values[name])} ({sources[name]})"
+
+    mode = "registration.mode"
+    for rule, wanted in (("domains", "a domain here"), ("first", "a number here, 1 or more")):
+        name = f"registration.{rule}"
+        if mode not in values or name not in values:
+            continue
+        if rule in values[mode] and not values[name]:
+            yield f"{shown(name)}: {shown(mode)} needs {wanted}"
+        elif values[name] and rule not in values[mode]:
+            yield f"{shown(name)}: counts only if {shown(mode)} names {rule}: name it there, or leave this out"
 
 
 def _nested(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,10 +11,13 @@ import msgspec
 from fxa_auth.config.kinds import (
     SAME_AS_DEFAULT,
     BaseUrl,
+    Colour,
+    Connections,
     Count,
     CustomsUrl,
     DatabaseUrl,
     Domain,
+    EhloName,
     EventKinds,
     FilePath,
     Host,
@@ -22,14 +25,21 @@ from fxa_auth.config.kinds import (
     JkuList,
     KeyPlaces,
     Kind,
+    LanguageTag,
+    LanguageTags,
     Lifetime,
     Mailbox,
+    MailDomains,
+    Name,
     OptionalBaseUrl,
     OptionalFilePath,
     OptionalText,
+    OptionalUrl,
     Pause,
     PoolSize,
     Port,
+    RegistrationMode,
+    ReturnPath,
     Setting,
     SomeEventKinds,
     Text,
@@ -97,10 +107,7 @@ class Database(SettingsGroup, frozen=True):
     ] = 3_000
 
     prune_interval: Annotated[
-        Pause,
-        Setting(
-            "Time in ms between two removals of expired tokens and old events, give or take a quarter; 0 is never."
-        ),
+        Pause, Setting("Time in ms between two removals of what has expired, give or take a quarter; 0 is never.")
     ] = 900_000
 
     @property
@@ -138,22 +145,84 @@ class Smtp(SettingsGroup, frozen=True):
     ] = "127.0.0.1"
     port: Annotated[Port, Setting("Its port; in dev and test that of the mail sink.", env="SMTP_PORT", dev=9999)] = 25
     secure: Annotated[
-        bool, Setting("Whether to speak TLS from the first byte; false is no TLS.", env="SMTP_SECURE")
+        bool,
+        Setting(
+            "Whether to speak TLS from the first byte, as on port 465; else startTls says whether TLS begins later.",
+            env="SMTP_SECURE",
+        ),
     ] = False
+    start_tls: Annotated[
+        Literal["required", "opportunistic", "off"],
+        Setting(
+            "Whether to ask for TLS by STARTTLS: always; where it is offered, whatever certificate is shown; or never, "
+            "so that a password is sent in clear. Opportunistic is required where there is a user and the server is "
+            "another machine."
+        ),
+    ] = "opportunistic"
+    ca_file: Annotated[
+        OptionalFilePath,
+        Setting("The PEM file of those who may vouch for the server's certificate, instead of the system's."),
+    ] = None
     user: Annotated[OptionalText, Setting("The user to log in as.", env="SMTP_USER")] = None
     password: Annotated[OptionalText, Setting("The password to log in with.", env="SMTP_PASS", secret=True)] = None
     sender: Annotated[Mailbox, Setting("The From of every mail.", env="SMTP_SENDER")] = (
         "Firefox Accounts <accounts@localhost>"
     )
+    return_path: Annotated[
+        ReturnPath, Setting("Where undeliverable mails go back to (the envelope's sender); unset is the From address.")
+    ] = None
+    ehlo_name: Annotated[
+        EhloName, Setting("What the server is told as our name in EHLO; unset is the domain of the From address.")
+    ] = None
     redirect_domain: Annotated[
         Domain, Setting("The domain (with its subdomains) that a request's redirectTo must lie in; empty allows any.")
     ] = "firefox.com"
     resend_blackout_period: Annotated[
         Pause, Setting("Time in ms after a password is set in which no verification mail is resent.", dev=0)
     ] = 600_000
-    retry_delay: Annotated[Interval, Setting("Pause in ms before a failed mail is tried again.", dev=1_000)] = 30_000
+    retry_delay: Annotated[
+        Interval,
+        Setting(
+            "Pause in ms before a failed mail is tried again; it doubles each time, and chance has a say in it.",
+            dev=1_000,
+        ),
+    ] = 30_000
+    max_retry_delay: Annotated[
+        Interval, Setting("The longest pause in ms between two attempts at a mail, give or take a quarter.")
+    ] = 900_000
+    max_age: Annotated[
+        Interval, Setting("Time in ms after which a mail that no server has taken over becomes a dead letter.")
+    ] = 259_200_000
+    dead_letter_age: Annotated[
+        Interval, Setting("Time in ms for which dead letters are kept; they are removed as expired tokens are.")
+    ] = 2_592_000_000
+    max_connections: Annotated[
+        Connections, Setting("How many mails are handed over at once, each on a connection of its own.")
+    ] = 4
+    connect_timeout: Annotated[Interval, Setting("The longest that connecting may take, in ms.")] = 10_000
+    reply_timeout: Annotated[Interval, Setting("The longest that the server may take for one answer, in ms.")] = 20_000
     timeout: Annotated[Interval, Setting("The longest that handing over one mail may take, in ms.")] = 30_000
     api: SmtpApi = msgspec.field(default_factory=SmtpApi)
+
+
+class Branding(SettingsGroup, frozen=True):
+    product_name: Annotated[Name, Setting("The name of the service, as mails and pages tell it.")] = "Firefox Accounts"
+    support_url: Annotated[
+        OptionalUrl, Setting("Where readers find help; unset, mails and pages say nothing of that.")
+    ] = None
+    button_color: Annotated[Colour, Setting("The colour of buttons in mails and on pages.")] = "#0a5dc2"
+    button_text_color: Annotated[Colour, Setting("The colour of the text on them.")] = "#ffffff"
+    overrides_dir: Annotated[
+        OptionalFilePath,
+        Setting("A folder whose `templates` and `locales` stand in for those of the same name, file by file."),
+    ] = None
+
+
+class I18n(SettingsGroup, frozen=True):
+    default_language: Annotated[
+        LanguageTag, Setting("The language for readers whose own languages are not on offer.")
+    ] = "en"
+    supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
 
 
 class TokenLifetimes(SettingsGroup, frozen=True):
@@ -184,6 +253,19 @@ class Scrypt(SettingsGroup, frozen=True):
 class Toobusy(SettingsGroup, frozen=True):
     max_lag: Annotated[
         Pause, Setting("Event loop lag in ms from which requests are refused; 0 is never.", env="TOOBUSY_MAX_LAG")
+    ] = 0
+
+
+class Registration(SettingsGroup, frozen=True):
+    mode: Annotated[
+        RegistrationMode,
+        Setting("Who may make an account: whoever one of these lets in (docs/registration.md).", dev=("open",)),
+    ] = ("closed",)
+    domains: Annotated[
+        MailDomains, Setting("The domains whose addresses the mode domains lets in; a subdomain is another domain.")
+    ] = ()
+    first: Annotated[
+        Count, Setting("With how many accounts on the server the mode first lets nobody in any more; 0 is unset.")
     ] = 0
 
 
@@ -228,6 +310,65 @@ class Aws(SettingsGroup, frozen=True):
     ] = None
 
 
+_REPORT_ONLY = "Whether this rule only has logged what it would have blocked."
+
+
+class MailLimit(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting(
+            "Mails to one address that may be asked for within the window; one more, and none is sent for that long."
+        ),
+    ] = 3
+    window: Annotated[Interval, Setting("The window for mails, in ms.")] = 900_000
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+
+
+class LoginLimit(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting(
+            "Wrong passwords for one address from one client within the window; one more, and the client may try no "
+            "password for that address for that long."
+        ),
+    ] = 2
+    window: Annotated[Interval, Setting("The window for wrong passwords from one client, in ms.")] = 900_000
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+    wait: Annotated[
+        Pause,
+        Setting(
+            "How long in ms a password waits at most for those that the same client is just trying; then it is refused."
+        ),
+    ] = 15_000
+
+
+class Lockout(SettingsGroup, frozen=True):
+    max: Annotated[
+        Count,
+        Setting("Wrong passwords for one address from anywhere within the window; one more calls for a lockout."),
+    ] = 20
+    window: Annotated[Interval, Setting("The window for wrong passwords from anywhere, in ms.")] = 10_800_000
+    report_only: Annotated[
+        bool, Setting("Whether this rule only has logged that it would have had an account locked.")
+    ] = False
+
+
+class Bans(SettingsGroup, frozen=True):
+    length: Annotated[Interval, Setting("How long in ms a ban lasts for which the operator names no time.")] = (
+        86_400_000
+    )
+    report_only: Annotated[bool, Setting(_REPORT_ONLY)] = False
+
+
+class Limits(SettingsGroup, frozen=True):
+    """The rules of the builtin abuse policy."""
+
+    mails: MailLimit = msgspec.field(default_factory=MailLimit)
+    logins: LoginLimit = msgspec.field(default_factory=LoginLimit)
+    lockout: Lockout = msgspec.field(default_factory=Lockout)
+    bans: Bans = msgspec.field(default_factory=Bans)
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -253,8 +394,14 @@ class Settings(SettingsGroup, frozen=True):
     key_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS private key.")] = None
     cert_path: Annotated[OptionalFilePath, Setting("The PEM file of the TLS certificate and its chain.")] = None
     customs_url: Annotated[
-        CustomsUrl, Setting("The customs server that guards against abuse; none asks nobody.", env="CUSTOMS_SERVER_URL")
-    ] = "none"
+        CustomsUrl,
+        Setting(
+            "Who guards against abuse: the builtin policy (see limits), the customs server at a URL, or none.",
+            env="CUSTOMS_SERVER_URL",
+            dev="none",
+        ),
+    ] = "builtin"
+    limits: Limits = msgspec.field(default_factory=Limits)
     content_server: ContentServer = msgspec.field(default_factory=ContentServer)
     secret_key_file: Annotated[FilePath, Setting("The private key that signs certificates; made on first start.")] = (
         "var/secret-key.json"
@@ -276,6 +423,8 @@ class Settings(SettingsGroup, frozen=True):
     ] = msgspec.field(default=(), name="trustedJKUs")
     database: Database = msgspec.field(default_factory=Database)
     smtp: Smtp = msgspec.field(default_factory=Smtp)
+    branding: Branding = msgspec.field(default_factory=Branding)
+    i18n: I18n = msgspec.field(default_factory=I18n)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
     sns_topic_arn: Annotated[
         TopicArn, Setting("The Amazon SNS topic that events are published to; disabled is none.", env="SNS_TOPIC_ARN")
@@ -293,6 +442,7 @@ class Settings(SettingsGroup, frozen=True):
     scrypt: Scrypt = msgspec.field(default_factory=Scrypt)
     toobusy: Toobusy = msgspec.field(default_factory=Toobusy)
     hawk: Hawk = msgspec.field(default_factory=Hawk)
+    registration: Registration = msgspec.field(default_factory=Registration)
     reported_version: Annotated[
         Text, Setting("The version that / and /__version__ show; empty is this server's own.")
     ] = ""

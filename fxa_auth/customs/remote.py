@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from treq.client import HTTPClient
@@ -17,6 +18,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth import errors
+from fxa_auth.customs import Guess, Step
 from fxa_auth.outgoing import answer_to
 
 _log = Logger()
@@ -48,12 +50,14 @@ class RemoteCustoms:
     async def check(self, ip: str, email: str, action: str) -> None:
         answer = await self._ask("check", {"ip": ip, "email": email, "action": action}, action, flag="block")
         if answer.get("block"):
-            raise errors.too_many_requests(_wait_s(answer.get("retryAfter")))
+            wait_s = _wait_s(answer.get("retryAfter"))
+            _log.info("customs.blocked", rule="customs server", action=action, ip=ip, email=email, retryAfter=wait_s)
+            raise errors.too_many_requests(wait_s)
 
-    async def failed_login(self, ip: str, email: str) -> bool:
-        path = "failedLoginAttempt"
-        answer = await self._ask(path, {"ip": ip, "email": email}, path, flag="lockout")
-        return answer.get("lockout") is True
+    @asynccontextmanager
+    async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[Guess]:
+        """The customs server hears of failures only; how many tries are under way is no concern of its protocol."""
+        yield _Guess(lambda: self._failed_login(ip, email))
 
     async def password_reset(self, email: str) -> None:
         await self._ask("passwordReset", {"email": email}, "passwordReset")
@@ -61,6 +65,11 @@ class RemoteCustoms:
     async def unlocked(self, email: str) -> None:
         """A customs server has no word of its own for this; a password reset clears the same count, and more."""
         await self._ask("passwordReset", {"email": email}, "unlocked")
+
+    async def _failed_login(self, ip: str, email: str) -> bool:
+        path = "failedLoginAttempt"
+        answer = await self._ask(path, {"ip": ip, "email": email}, path, flag="lockout")
+        return answer.get("lockout") is True
 
     async def _ask(
         self, path: str, question: Mapping[str, str], action: str, flag: str | None = None
@@ -85,6 +94,16 @@ class RemoteCustoms:
         if answer.status != 200:
             raise _BadAnswer(f"status {answer.status}")
         return answer.body
+
+
+class _Guess:
+    if_right: Sequence[Step] = ()
+
+    def __init__(self, failed_login: Callable[[], Awaitable[bool]]) -> None:
+        self._failed_login = failed_login
+
+    async def wrong(self) -> bool:
+        return await self._failed_login()
 
 
 def _json_object(body: bytes) -> Mapping[str, Any]:

@@ -17,10 +17,10 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from werkzeug.exceptions import HTTPException
 
-from fxa_auth import errors, hawk, language
+from fxa_auth import errors, hawk
 from fxa_auth.http.auth import Authenticator, Signed
 from fxa_auth.http.params import ModelReader, read_json, read_query
-from fxa_auth.http.route import Answer, Call, NoParams, Route, error_answer
+from fxa_auth.http.route import Answer, Call, ErrorPage, NoParams, Route, error_answer
 from fxa_auth.http.site import Request
 from fxa_auth.records import Client
 from fxa_auth.shield import shielded
@@ -81,7 +81,7 @@ class Application:
         def handle(request: Request) -> Deferred[bytes]:
             if not request.method.isupper():
                 return self._answer_unrouted(request)  # methods are case-sensitive, but werkzeug takes "get" for GET
-            return self._shielded(request, self._answer(request, self._call(route, request)))
+            return self._shielded(request, self._answer(request, self._call(route, request), route.error_page))
 
         return handle
 
@@ -114,21 +114,17 @@ class Application:
         self._running.add(running)
         return shielded(running.addBoth(ended))
 
-    async def _answer(self, request: Request, work: Awaitable[Answer]) -> Answer:
+    async def _answer(self, request: Request, work: Awaitable[Answer], error_page: ErrorPage | None = None) -> Answer:
         """Await the answer, or render the error that came instead; then write the request's log line."""
         failure = None
         try:
             answer = await work
-        except errors.ApiError as error:
-            answer = error_answer(error, self._development)
-            failure = Failure() if error.status >= 500 else None
-            request.note(errno=error.errno)
-        except Exception as error:
-            failure = Failure()
-            is_outage = isinstance(error, DatabaseUnavailable)
-            replacement = errors.service_unavailable() if is_outage else errors.unspecified(500, "Unspecified error")
-            answer = error_answer(replacement, self._development)
-            request.note(errno=replacement.errno)
+        except Exception as raised:
+            error = _told(raised)
+            failure = Failure() if raised is not error else None  # a refusal was meant, and says its reason
+            request.note(errno=error.errno, **({} if error.reason is None else {"reason": error.reason}))
+            page = None if error_page is None else error_page(error, request.accept_language)
+            answer = error_answer(error, self._development) if page is None else page
         if request.signed is not None and answer.content_type is not None:
             payload = b"" if request.method == b"HEAD" else answer.body
             header = request.signed.server_authorization(answer.content_type, payload)
@@ -136,15 +132,17 @@ class Application:
                 answer.status, answer.body, answer.content_type, {**answer.headers, "Server-Authorization": header}
             )
         summary = {"code": answer.status, **request.summary()}
-        if failure is None:
-            _log.info("request.summary", **summary)
-        else:
+        if failure is not None:
             _log.failure("request.summary", failure, LogLevel.error, **summary)
+        elif answer.status >= 500:
+            _log.error("request.summary", **summary)
+        else:
+            _log.info("request.summary", **summary)
         return answer
 
     async def _call(self, route: Route, request: Request) -> Answer:
         if route.path not in self._shedding.exempt and self._shedding.is_overloaded():
-            raise errors.service_unavailable()
+            raise errors.service_unavailable("the event loop lags")
         if request.body_error is not None:
             raise request.body_error
         body = request.content.read()  # at once: it is closed when the client hangs up
@@ -155,8 +153,8 @@ class Application:
         query = read_query(request.query)
         model = NoParams if signed is not None and route.optional_auth is not None else route.request
         if model is not NoParams:
-            source = "query" if route.method == "GET" else "payload"
-            params = self._models.read(model, query if source == "query" else values, source, route.also_ignored)
+            found = query if route.source == "query" else values
+            params = self._models.read(model, found, route.source, route.also_ignored)
             self._note_params(request, params)
         else:
             params = NoParams()
@@ -165,7 +163,7 @@ class Application:
             request.note(keys=True)
         call = Call(
             params=params,
-            client=Client(request.client_ip, language.trim(request.header("Accept-Language")), request.received_at_ms),
+            client=Client(request.client_ip, request.accept_language, request.received_at_ms),
             query=request.query,
             wants_keys=wants_keys,
             note=request.note,
@@ -184,8 +182,8 @@ class Application:
         return request.signed
 
     def _values(self, route: Route, request: Request, body: bytes) -> Mapping[str, Any]:
-        """The members of a POST's JSON object; a GET's body is of no interest."""
-        if route.method == "GET" or not body:
+        """The members of a POST's JSON object; where parameters are in the query no body is of interest."""
+        if route.source == "query" or not body:
             return {}
         media_type = (request.content_type or "application/json").partition(";")[0].strip()
         is_encoded = (request.header("Content-Encoding") or "identity").lower() != "identity"
@@ -204,3 +202,12 @@ class Application:
         if "redirect_to" in noted:
             noted["redirectTo"] = re.split("[?#]", noted.pop("redirect_to"))[0]
         request.note(**noted)
+
+
+def _told(raised: Exception) -> errors.ApiError:
+    """What the client is told of an exception."""
+    if isinstance(raised, errors.ApiError):
+        return raised
+    if isinstance(raised, DatabaseUnavailable):
+        return errors.service_unavailable()
+    return errors.unspecified(500, "Unspecified error")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Protocol
 
 from fxa_auth.certificates import check_members
@@ -16,10 +16,12 @@ from fxa_auth.http.params import (
     Resume,
     Service,
     Uid,
+    WholeUid,
     duration_ms,
     email,
     flag,
     hex_bytes,
+    invite_code,
     pre_verify_token,
 )
 from fxa_auth.records import LinkOptions
@@ -57,11 +59,12 @@ class AccountCreate:
     redirect_to: RedirectTo = None
     resume: Resume = None
     pre_verify_token: Annotated[str | None, Param("preVerifyToken", pre_verify_token)] = None
+    invite_code: Annotated[str | None, Param("inviteCode", invite_code)] = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
 class AccountStatus:
-    uid: Annotated[bytes, Param("uid", hex_bytes(16, 16))]
+    uid: WholeUid
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,14 @@ class CodeLink:
     service: Service = None
     redirect_to: RedirectTo = None
     resume: Resume = None
+
+
+@dataclass(frozen=True)
+class WholeCodeLink(CodeLink):
+    """The same as it was mailed: what is shorter was cut off on its way to the browser."""
+
+    code: Code
+    uid: WholeUid
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,23 @@ from functools import cache
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_type_hints
 from urllib.parse import parse_qsl
 
-from fxa_auth import emailaddress, errors
+from fxa_auth import emailaddress, errors, invitecodes
 from fxa_auth.preverify import looks_like_token
 
 LATER_CLIENTS_SEND = frozenset(
-    ("metricsContext", "style", "reason", "originalLoginEmail", "type", "reminder", "marketingOptIn", "newsletters")
+    (
+        "metricsContext",
+        "style",
+        "reason",
+        "originalLoginEmail",
+        "type",
+        "reminder",
+        "marketingOptIn",
+        "newsletters",
+        "inviteCode",
+    )
 )
-"""Keys of newer clients that are accepted and ignored everywhere."""
+"""Keys of newer clients that are accepted everywhere, and ignored where the model does not read them."""
 
 _MAX_DIGITS = 308
 _HEX = re.compile(r"(?:[0-9A-Fa-f]{2})+")
@@ -184,6 +194,10 @@ def pre_verify_token(value: Any) -> str:
     return str(value)
 
 
+def invite_code(value: Any) -> str:
+    return text(value, invitecodes.LONGEST)
+
+
 def resume(value: Any) -> str:
     return text(value, 2048)
 
@@ -207,6 +221,7 @@ def redirect_to(domain: str) -> Callable[[Any], str]:
 Email = Annotated[str, Param("email", email)]
 AuthPw = Annotated[bytes, Param("authPW", hex_bytes(32, 32))]
 Uid = Annotated[bytes, Param("uid", hex_bytes(1, 16))]
+WholeUid = Annotated[bytes, Param("uid", hex_bytes(16, 16))]
 Code = Annotated[bytes, Param("code", hex_bytes(16, 16))]
 RedirectTo = Annotated[str | None, Param("redirectTo", redirect_to(""))]
 Service = Annotated[str | None, Param("service", service)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 from fxa_auth.errors import ApiError
 from fxa_auth.records import Client, Token, TokenKind
@@ -67,6 +67,8 @@ class NoParams:
 
 
 Handler = Callable[[Call[Any]], Awaitable[Answer]]
+ErrorPage = Callable[[ApiError, str | None], Answer | None]
+"""Renders an error for people, from the error and the reader's Accept-Language; None leaves it to ``error_answer``."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,8 @@ class Route:
     ``path`` is below the public URL's path, but for ``moves=False``, which stays at the root whatever that is.
     ``request`` is the model of the JSON body of a POST, or of the query of a GET. ``auth`` is the kind of token that
     must sign the request, ``optional_auth`` one that may, in which case no parameters are read. With ``payload`` the
-    signature must cover the body. ``also_ignored`` are further keys of later clients.
+    signature must cover the body. ``also_ignored`` are further keys of later clients. With ``in_query`` a POST has its
+    parameters in the query, and whatever its body holds is ignored.
     """
 
     method: str
@@ -88,3 +91,10 @@ class Route:
     payload: bool = False
     moves: bool = True
     also_ignored: frozenset[str] = frozenset()
+    in_query: bool = False
+    error_page: ErrorPage | None = None
+
+    @property
+    def source(self) -> Literal["payload", "query"]:
+        """Where the parameters are."""
+        return "query" if self.in_query or self.method == "GET" else "payload"

@@ -136,6 +136,11 @@ class Request(server.Request):
         return self.header("Content-Type")
 
     @property
+    def accept_language(self) -> str | None:
+        """As it is stored: see ``language.trim``."""
+        return language.trim(self.header("Accept-Language"))
+
+    @property
     def query(self) -> str:
         return self.uri.partition(b"?")[2].decode("latin-1")
 
@@ -154,7 +159,7 @@ class Request(server.Request):
             "rid": self._rid,
             "method": self.method.decode("latin-1"),
             "path": self.path.decode("latin-1")[:_MAX_LOGGED],
-            "lang": language.trim(self.header("Accept-Language")),
+            "lang": self.accept_language,
             "agent": (self.header("User-Agent") or "")[:_MAX_LOGGED],
             "remoteAddressChain": self._address_chain(),
             "t": round((self._site.clock.seconds() - self._began_at_s) * 1000),
@@ -163,7 +168,7 @@ class Request(server.Request):
 
     def respond(self, answer: Answer) -> bytes:
         """Set status and headers of the answer; its body is the caller's to write."""
-        self.setResponseCode(answer.status)
+        self.setResponseCode(answer.status, errors.phrase(answer.status).encode())
         for name in (b"Server", b"Content-Type"):
             self.responseHeaders.removeHeader(name)
         origin = self.header("Origin")

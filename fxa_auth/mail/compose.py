@@ -1,38 +1,48 @@
 """Letters become messages: the link, the header fields and the two bodies of each mail (docs/protocol.md, "Mail").
 
-It knows the templates and the address of the content server, and refuses to know how or when a message is sent.
+It knows the templates, the languages and the address of the content server, and refuses to know how or when a message
+is sent.
 """
 
 from __future__ import annotations
 
+import re
+from binascii import b2a_qp
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email import policy
 from email.header import Header
-from email.message import EmailMessage
 from email.utils import format_datetime, formataddr, parseaddr
-from pathlib import Path
 from urllib.parse import quote, urlencode
 
-import jinja2
 from twisted.internet.interfaces import IReactorTime
 
+from fxa_auth.catalogues import Language, Languages
+from fxa_auth.mail.addresses import mailbox
+from fxa_auth.mail.wording import Wordings
 from fxa_auth.records import Letter, MailKind
 
 MAX_LINE = 998
 """Octets in a line of a message, its CRLF not counted (RFC 5322, 2.1.1)."""
 
-_LANGUAGE = "en"
-_BODY_POLICY = policy.SMTP.clone(cte_type="7bit", max_line_length=MAX_LINE)
+_BREAKING = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+"""Control characters, and separators of lines and paragraphs."""
+
+_STEERING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""What governs the direction of writing (UAX 9), also of what stands beside it."""
+
+_NOBODY = "undisclosed-recipients:;"
+
+_BOUNDARY = b"=_fxa-auth"
+"""Cannot occur in a part: in quoted-printable an equals sign is followed by two digits or the end of the line."""
 
 
 @dataclass(frozen=True)
 class Message:
     """What goes to the SMTP server.
 
-    ``sender`` and ``recipient`` are mailboxes as an envelope wants them: a local part that needs quotes has them.
-    ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
+    ``sender`` and ``recipient`` are the envelope's, written as ``addresses.mailbox`` does; an empty sender wants no
+    mail back. ``content`` is the whole message, its lines ended by CRLF; it carries codes and stays out of ``repr``.
     """
 
     sender: str
@@ -44,63 +54,61 @@ class Message:
 class _Form:
     """What tells the three mails apart, besides their templates."""
 
-    subject: str
     path: str
     code_header: str
 
 
 _FORMS = {
-    MailKind.VERIFY: _Form("Verify your account", "/v1/verify_email", "X-Verify-Code"),
-    MailKind.RESET: _Form("Reset your password", "/v1/complete_reset_password", "X-Recovery-Code"),
-    MailKind.UNLOCK: _Form("Re-verify your account", "/v1/complete_unlock_account", "X-Unlock-Code"),
+    MailKind.VERIFY: _Form("/v1/verify_email", "X-Verify-Code"),
+    MailKind.RESET: _Form("/v1/complete_reset_password", "X-Recovery-Code"),
+    MailKind.UNLOCK: _Form("/v1/complete_unlock_account", "X-Unlock-Code"),
 }
 
 
 class Composer:
-    """Writes the three mails.
+    """Writes the three mails, each in the language of the request that caused it.
 
     ``content_server_url`` is what the links begin with, ``sender`` the From field (``Name <address>`` or a bare
-    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). A template that is missing or does not
-    parse raises ``jinja2.TemplateError`` here, not when the first mail is due; a sender without an ASCII address
-    raises ``ValueError``.
+    address), ``random_bytes(n)`` gives n random bytes (for the Message-ID). Undeliverable mails go back to
+    ``return_path``: None is the address of ``sender``, ``<>`` nowhere. A sender without an ASCII address raises
+    ``ValueError``.
     """
 
     def __init__(
         self,
-        templates_dir: Path,
+        wordings: Wordings,
+        languages: Languages,
         content_server_url: str,
         sender: str,
         clock: IReactorTime,
         random_bytes: Callable[[int], bytes],
+        return_path: str | None = None,
     ) -> None:
         name, address = parseaddr(sender)
         if "@" not in address:
             raise ValueError(f"no mail address in the sender {sender!r}")
         self._from = formataddr((name, address))
-        self._sender = address
+        self._domain = address.rpartition("@")[2]
+        self._return_path = address if return_path is None else return_path.strip("<>")
         self._content_server_url = content_server_url.rstrip("/")
         self._clock = clock
         self._random_bytes = random_bytes
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(templates_dir),
-            autoescape=lambda template: template is not None and template.endswith(".html"),
-            undefined=jinja2.StrictUndefined,
-            keep_trailing_newline=True,
-        )
-        self._templates = {
-            (kind, suffix): environment.get_template(f"{kind.value}.{suffix}")
-            for kind in MailKind
-            for suffix in ("txt", "html")
-        }
+        self._languages = languages
+        self._wordings = wordings
 
     def compose(self, letter: Letter) -> Message:
-        """The message for a letter, dated now. ``ValueError``: the letter lacks what its kind needs."""
+        """The message for a letter, dated now.
+
+        An address that no header field may have stands in the envelope only. ``ValueError``: the letter lacks what its
+        kind needs, or its service is none.
+        """
+        language = self._languages.choose(letter.accept_language)
         link = self._link(letter)
         recipient = mailbox(letter.to)
-        head = "".join(
-            f"{name}: {_field_value(name, value)}\r\n" for name, value in self._fields(letter, recipient, link)
-        )
-        return Message(self._sender, recipient, head.encode() + self._body(letter.kind, link))
+        fields = self._fields(letter, language, recipient, link)
+        head = "".join(f"{name}: {_field_value(name, value)}\r\n" for name, value in fields)
+        text, html = self._wordings.bodies(letter.kind, language, link)
+        return Message(self._return_path, recipient, head.encode() + _multipart(text, html))
 
     def _link(self, letter: Letter) -> str:
         parameters: dict[str, str | None]
@@ -116,48 +124,50 @@ class Composer:
         query = urlencode(given, safe="", quote_via=quote)
         return f"{self._content_server_url}{_FORMS[letter.kind].path}?{query}"
 
-    def _fields(self, letter: Letter, recipient: str, link: str) -> Iterator[tuple[str, str]]:
+    def _fields(self, letter: Letter, language: Language, recipient: str, link: str) -> Iterator[tuple[str, str]]:
         form = _FORMS[letter.kind]
-        domain = self._sender.rpartition("@")[2]
         yield "From", self._from
-        yield "To", recipient
-        yield "Subject", form.subject
+        yield "To", recipient if _is_fit_for_a_field(recipient) else _NOBODY
+        yield "Subject", self._wordings.subject(letter.kind, language)
         yield "Date", format_datetime(datetime.fromtimestamp(int(self._clock.seconds()), UTC))
-        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{domain}>"
+        yield "Message-ID", f"<{self._random_bytes(16).hex()}@{self._domain}>"
         yield "Auto-Submitted", "auto-generated"
-        yield "Content-Language", _LANGUAGE
+        yield "Content-Language", language.content_language
         yield "X-Link", link
         yield "X-Uid", letter.uid.hex()
         yield form.code_header, letter.code.hex()
         if letter.options.service is not None and letter.kind is not MailKind.RESET:
             yield "X-Service-ID", letter.options.service
 
-    def _body(self, kind: MailKind, link: str) -> bytes:
-        """The MIME fields, the empty line and both bodies."""
-        message = EmailMessage(policy=_BODY_POLICY)
-        message.set_content(self._templates[kind, "txt"].render(link=link))
-        message.add_alternative(self._templates[kind, "html"].render(link=link), subtype="html")
-        return message.as_bytes()
 
+def _multipart(text: str, html: str) -> bytes:
+    """The MIME fields, the empty line and both bodies (RFC 2046, 5.1.4).
 
-def mailbox(address: str) -> str:
-    """``address`` as header fields and envelopes write it: the local part in quotes unless it is a dot-atom.
-
-    The protocol allows addresses like ``.a..b@example.com``, RFC 5322 only ``".a..b"@example.com``. Characters
-    outside ASCII stand for themselves, as in RFC 6532.
+    The email package takes 2 ms for the same, which is twenty times as much.
     """
-    local, _, domain = address.rpartition("@")
-    return address if all(local.split(".")) else f'"{local}"@{domain}'
+    parts = (
+        b"--%s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n%s\r\n"
+        % (_BOUNDARY, subtype, b2a_qp(body.encode(), istext=True).replace(b"\n", b"\r\n"))
+        for subtype, body in ((b"plain", text), (b"html", html))
+    )
+    head = b'MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary="%s"\r\n\r\n' % _BOUNDARY
+    return head + b"".join(parts) + b"--%s--\r\n" % _BOUNDARY
+
+
+def _is_fit_for_a_field(recipient: str) -> bool:
+    """Whether an address can stand in a header field as it is, which it must (RFC 2047, 5)."""
+    has_bad_character = _BREAKING.search(recipient) or _STEERING.search(recipient)
+    return not has_bad_character and len(f"To: {recipient}".encode()) <= MAX_LINE
 
 
 def _field_value(name: str, value: str) -> str:
-    """The value as it stands behind ``name: ``: plain in one line if it fits, else folded as RFC 2047 words.
+    """The value as it stands behind ``name: ``: plain in one line if it may and fits, else folded as RFC 2047 words.
 
-    Addresses, which must never stand in such words (RFC 2047, 5), always fit. ``ValueError``: a control character,
-    which could end the field and begin another.
+    ``ValueError``: a character which could end the field and begin another.
     """
-    if any(char < " " or char == "\x7f" for char in value):
+    if _BREAKING.search(value):
         raise ValueError(f"control character in the header field {name}")
-    if len(f"{name}: {value}") <= MAX_LINE:
+    is_plain = value.isascii() and len(f"{name}: {value}") <= MAX_LINE
+    if is_plain or name == "To":
         return value
     return Header(value, "utf-8", header_name=name).encode(linesep="\r\n")

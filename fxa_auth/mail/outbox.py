@@ -1,51 +1,67 @@
-"""The delivery loop: takes queued mails in turn, has them composed and sent, and tries again what failed.
+"""The delivery loop: claims queued mails that are due, and has them delivered, several at a time.
 
-A mail leaves the queue only when a server has taken it over, or refused it for good. The loop refuses to know where
-the queue is kept and what speaks SMTP: both come in by the constructor.
+It knows when to look, how much to take in hand and when to let a failing server or queue rest; what is done with a mail
+is the business of ``delivery``. Where the queue is kept it refuses to know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from fxa_auth.clock import time_ms
+from fxa_auth.mail.backoff import Backoff
 from fxa_auth.mail.compose import Message
-from fxa_auth.mail.smtp import MailNotSent
-from fxa_auth.records import Letter, QueuedMail
+from fxa_auth.mail.delivery import ClaimedMails, Delivery, MailCounts, Server
+from fxa_auth.records import ClaimedMail, Letter, MailKind, Outlook
 
 _log = Logger()
 
+POLL_MS = 5_000
+"""How often an idle loop looks whether another process has queued a mail, or wants one to be tried again."""
 
-class MailQueue(Protocol):
-    """The queue as the loop sees it; ids are 16 bytes, times milliseconds since the epoch.
+FIRST_REST_MS, LONGEST_REST_MS = 5_000, 45_000
+"""For how long a failing server is let alone, give or take a quarter: mail flows within a minute of its return."""
 
-    Any method may fail with any exception: the loop logs it, pauses and asks again.
+
+class MailQueue(ClaimedMails, Protocol):
+    """The queue as the loop sees it; times are milliseconds since the epoch.
+
+    Any method may fail with any exception: the loop logs it, rests and asks again.
     """
 
-    async def due(self, now_ms: int, limit: int) -> Sequence[QueuedMail]:
-        """At most ``limit`` mails whose time has come, the longest due first; empty only if there are none."""
+    async def outlook(self) -> Outlook:
+        """What waits; a mail that somebody has claimed waits for the end of that time."""
 
-    async def next_due_ms(self) -> int | None:
-        """When the next mail's time comes, perhaps in the past; None when the queue is empty."""
+    async def claim(self, now_ms: int, until_ms: int, limit: int) -> Sequence[ClaimedMail]:
+        """At most ``limit`` mails whose time has come; nobody else gets them before ``until_ms``."""
 
-    async def remove(self, mail_id: bytes) -> None:
-        """Forget the mail."""
 
-    async def failed(self, mail_id: bytes, retry_at_ms: int) -> None:
-        """Count an attempt; the mail is next due at ``retry_at_ms``."""
+@dataclass(frozen=True)
+class Terms:
+    """On which terms mails are delivered; times in ms.
+
+    At most ``at_once`` are in delivery together, each for ``send_ms`` at most. One that was refused waits ``retry_ms``,
+    the next time twice as long, and so on up to ``max_retry_ms``. At the age of ``max_age_ms`` it is given up.
+    """
+
+    at_once: int
+    send_ms: int
+    retry_ms: int
+    max_retry_ms: int
+    max_age_ms: int
 
 
 class Outbox:
-    """Delivers what is in the queue, one mail at a time, between ``start`` and ``stop``.
+    """Delivers what is in the queue between ``start`` and ``stop``; for ``send`` and ``outdated`` see ``Delivery``.
 
-    ``send`` raises ``MailNotSent`` where a server did not take the message and has a time limit of its own. A mail
-    that failed is due again after ``retry_delay_ms``, and given up if it was refused for good; the others go on,
-    unless the server as a whole or the queue failed: then everything rests for that time.
+    Where the server as a whole or the queue fails, everything rests, and then one mail is tried at a time until one
+    comes through to the server. ``random(n)`` gives n random bytes.
     """
 
     def __init__(
@@ -53,104 +69,140 @@ class Outbox:
         clock: IReactorTime,
         queue: MailQueue,
         compose: Callable[[Letter], Message],
-        send: Callable[[Message], Awaitable[None]],
-        retry_delay_ms: int,
+        send: Callable[[Message], Awaitable[str]],
+        outdated: Callable[[Letter], Awaitable[str | None]],
+        random: Callable[[int], bytes],
+        terms: Terms,
     ) -> None:
         self._clock = clock
         self._queue = queue
-        self._compose = compose
-        self._send = send
-        self._retry_delay_ms = retry_delay_ms
+        self._terms = terms
+        self._counts = MailCounts()
+        retries = Backoff(terms.retry_ms, terms.max_retry_ms, random)
+        self._delivery = Delivery(clock, queue, compose, send, outdated, retries, terms.max_age_ms, self._counts)
+        first_rest_ms, longest_rest_ms = min(terms.retry_ms, FIRST_REST_MS), min(terms.max_retry_ms, LONGEST_REST_MS)
+        self._rests = Backoff(first_rest_ms, longest_rest_ms, random)
+        self._rests_in_a_row = 0
+        self._wants_rest = False
+        self._is_resting = False
+        self._in_hand = 0
+        self._oldest_queued_at_ms: int | None = None
         self._running: Deferred[None] | None = None
-        self._stopping = False
-        self._woken = False
         self._sleep: Deferred[None] | None = None
-        self._resting = False
-        self._done_but_queued: set[bytes] = set()
+        self._woken = False
+        self._stopping = False
 
     def start(self) -> None:
         """Begin to deliver. Call it once."""
         self._running = Deferred.fromCoroutine(self._run())
 
-    def wake(self) -> None:
-        """Say that a mail was queued. Costs nothing when the loop is busy, resting or not running."""
-        self._woken = True
-        if not self._resting:
-            self._end_sleep()
+    def queued(self, kind: MailKind, uid: bytes) -> None:
+        """Say that a mail to the account ``uid`` (16 bytes) was queued. It goes out at once unless the loop rests."""
+        self._counts.add("queued", kind)
+        _log.info("mail.queued", kind=kind.value, uid=uid.hex())
+        self._wake()
 
     async def stop(self) -> None:
-        """Return when the mail in hand is done with; no other is begun."""
+        """Return when the mails in hand are done with; no other is begun."""
         self._stopping = True
         self._end_sleep()
         if self._running is not None:
             await self._running
 
+    def statistics(self) -> Mapping[str, object]:
+        """How many mails of each kind were ``queued``, ``sent`` and so on, and ``oldestSeconds``.
+
+        That is for how long the oldest one in the queue waits by now, None if there is none; of all processes' mails,
+        and as the loop last saw them.
+        """
+        oldest_ms = self._oldest_queued_at_ms
+        age_s = None if oldest_ms is None else max(0, time_ms(self._clock) - oldest_ms) // 1000
+        return {**self._counts.by_event(), "oldestSeconds": age_s}
+
     async def _run(self) -> None:
         while not self._stopping:
             self._woken = False
-            try:
-                server_works = await self._deliver_due()
-                next_due_ms = await self._queue.next_due_ms() if server_works else None
-            except Exception:
-                _log.failure("mail.queue_failed")
+            idle_ms = await self._take_up()
+            if self._wants_rest and not self._in_hand:
                 await self._rest()
-            else:
-                if server_works:
-                    await self._sleep_until(next_due_ms)
-                else:
-                    await self._rest()
+            elif not self._woken and not self._stopping:
+                await self._sleep_for(idle_ms)
+        while self._in_hand:
+            await self._sleep_for(None)
 
-    async def _deliver_due(self) -> bool:
-        """Try every mail that is due. False: the server failed, trying others now is of no use."""
-        # One at a time: by the turn of the next its account may be gone, and the mail with it.
-        while (mails := await self._queue.due(time_ms(self._clock), 1)) and not self._stopping:
-            if not await self._deliver(mails[0]):
-                return False
-        return True
+    async def _take_up(self) -> int | None:
+        """Begin to deliver what is due, as far as there is room.
 
-    async def _deliver(self, mail: QueuedMail) -> bool:
-        """Send one mail and tell the queue. False: the server failed."""
-        done = server_works = True
+        The answer is how long (ms) there is nothing else to do, None meaning until a mail in hand is done with.
+        """
         try:
-            # The queue may have failed to forget a mail that was sent or given up.
-            if mail.id not in self._done_but_queued:
-                await self._send(self._compose(mail.letter))
-                _log.info("mail.sent", **_about(mail))
-        except MailNotSent as error:
-            done, server_works = error.for_good, not error.server_failed
-            about = {**_about(mail), "code": error.code, "reason": _reason(mail, error)}
-            if error.for_good:
-                _log.warn("mail.given_up", **about)
-            else:
-                _log.warn("mail.deferred", **about)
+            while (room := self._room()) > 0:
+                outlook, now_ms = await self._queue.outlook(), time_ms(self._clock)
+                self._oldest_queued_at_ms = outlook.oldest_queued_at_ms
+                if outlook.next_due_ms is None:
+                    return POLL_MS
+                if outlook.next_due_ms > now_ms:
+                    return min(POLL_MS, outlook.next_due_ms - now_ms)
+                await self._claim(now_ms, room)
         except Exception:
-            done = False
-            _log.failure("mail.failed", **_about(mail))
-        if done:
-            await self._forget(mail.id)
-        else:
-            await self._queue.failed(mail.id, time_ms(self._clock) + self._retry_delay_ms)
-        return server_works
+            self._queue_has_failed()
+        return None
 
-    async def _forget(self, mail_id: bytes) -> None:
-        self._done_but_queued.add(mail_id)
-        await self._queue.remove(mail_id)
-        self._done_but_queued.remove(mail_id)
+    def _room(self) -> int:
+        """How many mails may be taken in hand: only one while nobody knows whether the server works again."""
+        if self._stopping or self._wants_rest:
+            return 0
+        return (1 if self._rests_in_a_row else self._terms.at_once) - self._in_hand
 
-    async def _sleep_until(self, due_ms: int | None) -> None:
-        """Sleep until then, ``wake`` or ``stop``; None means no time."""
-        if not self._woken:
-            await self._sleep_for(None if due_ms is None else max(0, due_ms - time_ms(self._clock)))
+    async def _claim(self, now_ms: int, limit: int) -> None:
+        """Begin to deliver mails that are due.
+
+        They are claimed for twice as long as sending may take, and not sent in the second half of that time, so that
+        nobody else sends one at the same time.
+        """
+        for mail in await self._queue.claim(now_ms, now_ms + 2 * self._terms.send_ms, limit):
+            self._in_hand += 1
+            Deferred.fromCoroutine(self._see_through(mail, now_ms + self._terms.send_ms))
+
+    async def _see_through(self, mail: ClaimedMail, send_by_ms: int) -> None:
+        """Deliver a mail, and draw the conclusions; fails never."""
+        try:
+            if self._stopping:
+                await self._queue.release(mail, time_ms(self._clock), None)
+            else:
+                self._learn(await self._delivery.deliver(mail, send_by_ms))
+        except Exception:
+            self._queue_has_failed()
+        self._in_hand -= 1
+        self._wake()
+
+    def _learn(self, server: Server) -> None:
+        if server is Server.FAILS:
+            self._wants_rest = True
+        elif server is Server.WORKS:
+            self._wants_rest = False
+            self._rests_in_a_row = 0
+
+    def _queue_has_failed(self) -> None:
+        _log.failure("mail.queue_failed")
+        self._wants_rest = True
 
     async def _rest(self) -> None:
-        """Sleep for the retry delay or until ``stop``."""
-        self._resting = True
-        await self._sleep_for(self._retry_delay_ms)
-        self._resting = False
+        """Let everything be, new mails too; only ``stop`` ends it early."""
+        self._wants_rest = False
+        self._rests_in_a_row += 1
+        self._is_resting = True
+        await self._sleep_for(self._rests.pause_ms(self._rests_in_a_row))
+        self._is_resting = False
+
+    def _wake(self) -> None:
+        """Have the loop look again, unless it rests."""
+        self._woken = True
+        if not self._is_resting:
+            self._end_sleep()
 
     async def _sleep_for(self, duration_ms: int | None) -> None:
-        if self._stopping:
-            return
+        """Sleep so long, None meaning for ever, or until ``_end_sleep``."""
         self._sleep = Deferred()
         alarm = None if duration_ms is None else self._clock.callLater(duration_ms / 1000, self._end_sleep)
         await self._sleep
@@ -161,15 +213,3 @@ class Outbox:
         sleep, self._sleep = self._sleep, None
         if sleep is not None:
             sleep.callback(None)
-
-
-def _about(mail: QueuedMail) -> dict[str, Any]:
-    return {"kind": mail.letter.kind.value, "uid": mail.letter.uid.hex(), "attempts": mail.attempts + 1}
-
-
-def _reason(mail: QueuedMail, error: MailNotSent) -> str:
-    """Why a mail was not sent, without its secrets."""
-    # Content filters quote what they dislike: the link, most likely, or its beginning.
-    secrets = [mail.letter.code, mail.letter.token or mail.letter.code]
-    quotes_mail = any(secret.hex()[:8] in error.reason.lower() for secret in secrets)
-    return "(not shown: it quotes the mail)" if quotes_mail else error.reason

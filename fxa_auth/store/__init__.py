@@ -1,4 +1,4 @@
-"""The store: accounts, tokens, queued mails, events and leases, over whichever database the settings name.
+"""The store: accounts, tokens, mails, events, invites, leases and limits, over whichever database the settings name.
 
 The domain composes a change from the steps that the tables describe, and ``Store.change`` carries it out at once.
 """
@@ -10,10 +10,13 @@ from collections.abc import Callable, Sequence
 from twisted.logger import Logger
 
 from fxa_auth.store.accounts import AccountTable
+from fxa_auth.store.bans import BanTable
 from fxa_auth.store.database import Database, DatabaseUnavailable, DemandFailed, Row, Statement
 from fxa_auth.store.eventlog import EventLog
 from fxa_auth.store.events import EventTable, records_event
+from fxa_auth.store.invites import InviteTable
 from fxa_auth.store.leases import LeaseTable
+from fxa_auth.store.limits import LimitTable
 from fxa_auth.store.mails import MailTable
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.tokens import TokenTable
@@ -39,8 +42,11 @@ class Store:
         self.mails = MailTable(database, seal)
         self.events = EventTable()
         self.event_log = EventLog(database)
-        self.leases = LeaseTable()
         self.event_recorded = lambda: None
+        self.invites = InviteTable(database)
+        self.leases = LeaseTable()
+        self.limits = LimitTable(database)
+        self.bans = BanTable(database)
         self._has_told = False
 
     async def change(self, *steps: Statement) -> list[Sequence[Row]]:

@@ -39,6 +39,17 @@ class AccountTable:
         """Tell whether the store holds an account at all."""
         return bool(await self._database.query("SELECT 1 FROM accounts LIMIT 1", {}))
 
+    async def count(self, most: int, besides: bytes | None) -> int:
+        """How many accounts there are, apart from the one named, and counted no further than ``most``."""
+        sql = "SELECT count(*) AS number FROM (SELECT uid FROM accounts WHERE uid <> :besides LIMIT :most) AS counted"
+        [row] = await self._database.query(sql, {"besides": besides or b"", "most": most})
+        return int(row["number"])
+
+    def at_most(self, number: int, demand: str) -> Statement:
+        """See that there are so many accounts at most."""
+        sql = "SELECT 1 AS found WHERE (SELECT count(*) FROM (SELECT uid FROM accounts LIMIT :more) AS counted) < :more"
+        return Statement(sql, {"more": number + 1}, demand)
+
     def replace_unverified(self, uid: bytes, received_at_ms: int) -> Statement:
         """Remove an account that nobody verified, with its tokens and mails, in favour of a create received later."""
         sql = (
@@ -92,13 +103,18 @@ class AccountTable:
         return Statement(sql, {"uid": uid}, demand)
 
     def lock(self, uid: bytes, now_ms: int, unlock_code: bytes) -> Statement:
-        """Lock an account that is not locked yet, with the code (16 bytes) that opens it again."""
+        """Lock an account that is not locked yet, with the code (16 bytes) that opens it again; returns its row."""
         sql = (
             "UPDATE accounts SET locked_at_ms = :now_ms, unlock_code = :unlock_code"
-            " WHERE uid = :uid AND locked_at_ms IS NULL"
+            " WHERE uid = :uid AND locked_at_ms IS NULL RETURNING uid"
         )
         sealed = self._close(unlock_code, "unlock_code", uid)
         return Statement(sql, {"uid": uid, "now_ms": now_ms, "unlock_code": sealed})
+
+    def require_unlocked(self, uid: bytes, demand: str) -> Statement:
+        """See that the account is not locked; one that has gone is not."""
+        is_locked = "EXISTS (SELECT 1 FROM accounts WHERE uid = :uid AND locked_at_ms IS NOT NULL)"
+        return Statement(f"SELECT 1 AS found WHERE NOT {is_locked}", {"uid": uid}, demand)
 
     def unlock(self, uid: bytes) -> Statement:
         return Statement("UPDATE accounts SET locked_at_ms = NULL, unlock_code = NULL WHERE uid = :uid", {"uid": uid})

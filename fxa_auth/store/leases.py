@@ -21,6 +21,17 @@ class LeaseTable:
         params = {"name": name, "holder": holder, "now_ms": now_ms, "expires_at_ms": expires_at_ms}
         return Statement(sql, params, demand)
 
+    def one_at_a_time(self, name: str) -> Statement:
+        """Let changes with this step follow one another: from here to its end, each sees all that those before it did.
+
+        This lease is held by a transaction, not for a time.
+        """
+        sql = (
+            "INSERT INTO leases (name, holder, expires_at_ms) VALUES (:name, :nobody, 0)"
+            " ON CONFLICT (name) DO UPDATE SET expires_at_ms = 0"
+        )
+        return Statement(sql, {"name": name, "nobody": b""})
+
     def release(self, name: str, holder: bytes) -> Statement:
         """Give the lease back, if it is still this holder's."""
         sql = "DELETE FROM leases WHERE name = :name AND holder = :holder"

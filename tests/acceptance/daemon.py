@@ -41,6 +41,8 @@ _ATTEMPTS = 5
 _TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 """The program twistd, of the interpreter that runs the tests."""
 
+_OPEN = "registration-is-open.toml"
+
 PLUGIN = ("--nodaemon", "--pidfile=", "fxa-auth")
 """The arguments of twistd for a daemon in the foreground."""
 
@@ -73,7 +75,8 @@ class Daemon:
 
     ``environ`` is added to the environment, which else holds no setting but those that keep it on its ports and in
     its folder. ``files`` are written into the folder, which is the working directory. With ``tls`` it is spoken to by
-    HTTPS. ``base_path`` is the path of its public URL.
+    HTTPS. ``base_path`` is the path of its public URL; with ``own_pages`` mailed links lead there too. Anybody may
+    make an account, also in production, unless those settings say otherwise, or registration is ``left_alone``.
     """
 
     store = "sqlite"
@@ -87,7 +90,9 @@ class Daemon:
         arguments: Sequence[str] = PLUGIN,
         tls: ssl.SSLContext | None = None,
         base_path: str = "",
+        own_pages: bool = False,
         database_url: str | None = None,
+        left_alone: bool = False,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="fxa-auth-daemon-"))
         for name, text in (files or {}).items():
@@ -99,8 +104,12 @@ class Daemon:
         self.process: subprocess.Popen[bytes] | None = None
         self._profile = profile
         self._environ = dict(environ or {})
+        if not left_alone:
+            (self.folder / _OPEN).write_text('[registration]\nmode = ["open"]\n')
+            self._environ["CONFIG_FILES"] = ",".join(filter(None, [_OPEN, self._environ.get("CONFIG_FILES")]))
         self._arguments = tuple(arguments)
         self._base_path = base_path
+        self._own_pages = own_pages
 
     @property
     def origin(self) -> str:
@@ -121,6 +130,7 @@ class Daemon:
         environ |= {
             "NODE_ENV": self._profile,
             "PUBLIC_URL": self.public_url,
+            **({"CONTENT_SERVER_URL": self.public_url} if self._own_pages else {}),
             "PORT": str(self.port),
             "SMTP_PORT": str(self.smtp_port),
             "MAILER_PORT": str(self.helper_port),

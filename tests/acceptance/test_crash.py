@@ -17,28 +17,33 @@ ACKNOWLEDGED_BEFORE_KILL = 15
 
 
 class SignUps:
-    """Clients that create one account after the other until the server is gone."""
+    """Clients that create one account after the other until the server is gone. ``more`` goes with each create."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, **more: object) -> None:
         self._wire = wire
+        self._more = more
         self.acknowledged: dict[str, str] = {}
         """Address to uid."""
         self.unexpected: list[object] = []
         self._threads = [threading.Thread(target=self._sign_up) for _ in range(CLIENTS)]
 
-    def start(self) -> None:
+    def run_until_killed(self, daemon: Daemon) -> None:
+        """Sign up for a while, then kill the daemon in the midst of it."""
         for thread in self._threads:
             thread.start()
-
-    def join(self) -> None:
-        for thread in self._threads:
-            thread.join()
+        try:
+            eventually(lambda: self.unexpected or len(self.acknowledged) >= ACKNOWLEDGED_BEFORE_KILL, "sign-ups")
+        finally:
+            daemon.kill()
+            for thread in self._threads:
+                thread.join()
+        assert not self.unexpected, self.unexpected
 
     def _sign_up(self) -> None:
         while True:
             email = new_email()
             try:
-                answer = self._wire.post("/account/create", credentials(email))
+                answer = self._wire.post("/account/create", credentials(email, **self._more))
             except (OSError, http.client.HTTPException):
                 return
             except Exception as error:
@@ -65,7 +70,9 @@ class KillTests(SynchronousTestCase):
         uids: dict[str, str] = {}
         for _ in range(ROUNDS):
             daemon.start()
-            uids |= self.sign_up_until_killed(daemon, wire)
+            sign_ups = SignUps(wire)
+            sign_ups.run_until_killed(daemon)
+            uids |= sign_ups.acknowledged
         daemon.start()
         for email, uid in uids.items():
             login = wire.post("/account/login", credentials(email))
@@ -74,16 +81,3 @@ class KillTests(SynchronousTestCase):
             code = mail_server.nth_to(email, 1)["X-Verify-Code"]
             self.assertEqual(wire.post("/recovery_email/verify_code", {"uid": uid, "code": code}).outcome, (200, 0))
         self.assertEqual(daemon.failures(), [])
-
-    def sign_up_until_killed(self, daemon: Daemon, wire: Wire) -> dict[str, str]:
-        sign_ups = SignUps(wire)
-        sign_ups.start()
-        try:
-            eventually(
-                lambda: sign_ups.unexpected or len(sign_ups.acknowledged) >= ACKNOWLEDGED_BEFORE_KILL, "sign-ups"
-            )
-        finally:
-            daemon.kill()
-            sign_ups.join()
-        self.assertEqual(sign_ups.unexpected, [])
-        return sign_ups.acknowledged

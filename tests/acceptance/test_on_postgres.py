@@ -7,10 +7,30 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.acceptance import test_crash, test_mail, test_pyfxa, test_races, test_running, test_secrets, test_starting
+from tests.acceptance import (
+    test_crash,
+    test_limits,
+    test_mail,
+    test_pyfxa,
+    test_races,
+    test_registration,
+    test_running,
+    test_secrets,
+    test_starting,
+)
 from tests.acceptance.daemon import Daemon
 
-MODULES = (test_crash, test_mail, test_pyfxa, test_races, test_running, test_secrets, test_starting)
+MODULES = (
+    test_crash,
+    test_limits,
+    test_mail,
+    test_pyfxa,
+    test_races,
+    test_registration,
+    test_running,
+    test_secrets,
+    test_starting,
+)
 OWN = {"test_on_postgres", "test_postgres"}
 """Modules that are about PostgreSQL anyway."""
 

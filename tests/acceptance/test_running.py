@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import ipaddress
 import signal
 import ssl
-import tempfile
 import threading
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from twisted.trial.unittest import SynchronousTestCase
 
 import fxa_auth
 from tests.acceptance.daemon import PLUGIN, eventually, started
 from tests.acceptance.wire import Answer, Call, Token, Wire, auth_pw, credentials, new_email
+from tests.certificates import issue
 
 SCRYPT: dict[str, Any] = {"files": {"scrypt.toml": "verifierVersion = 1\n"}, "environ": {"CONFIG_FILES": "scrypt.toml"}}
 """For a dev profile whose passwords take their time."""
@@ -162,20 +157,17 @@ class BasePathTests(SynchronousTestCase):
 
 class HttpsTests(SynchronousTestCase):
     def test_the_api_speaks_tls_by_itself(self) -> None:
-        key, certificate = self_made_certificate()
-        with tempfile.NamedTemporaryFile("w", suffix=".pem") as trusted:
-            trusted.write(certificate)
-            trusted.flush()
-            tls = ssl.create_default_context(cafile=trusted.name)
+        issued = issue("127.0.0.1", "127.0.0.1")
+        certificate = issued.pem.decode()
         daemon = started(
             self,
             files={
                 "tls.toml": 'useHttps = true\nkeyPath = "key.pem"\ncertPath = "cert.pem"\n',
-                "key.pem": key,
+                "key.pem": issued.key_pem.decode(),
                 "cert.pem": certificate,
             },
             arguments=(*PLUGIN, "--config", "tls.toml"),
-            tls=tls,
+            tls=ssl.create_default_context(cadata=certificate),
         )
         created = create(Wire(daemon), new_email())
         answer = Wire(daemon).get("/session/status", Token.of(created))
@@ -186,24 +178,3 @@ class HttpsTests(SynchronousTestCase):
         self.addCleanup(plain.close)
         plain.request("GET", "/")
         self.assertRaises(OSError, plain.getresponse)
-
-
-def self_made_certificate() -> tuple[str, str]:
-    """A key and its certificate for 127.0.0.1, both PEM."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    key_text = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    return key_text.decode(), certificate.public_bytes(pem).decode()

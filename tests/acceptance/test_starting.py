@@ -11,7 +11,7 @@ from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.acceptance.daemon import Daemon, eventually, started
+from tests.acceptance.daemon import PLUGIN, Daemon, eventually, started
 from tests.acceptance.wire import Wire, credentials, new_email
 
 SEALING_KEYS = 'sealingKeys = ["var/sealing.key"] (default): '
@@ -72,6 +72,27 @@ class SettingsTests(RefusalCase):
         text = 'useHttps = true\nkeyPath = "none.pem"\ncertPath = "none.pem"\n'
         daemon = self.daemon(files={"tls.toml": text}, environ={"CONFIG_FILES": "tls.toml"})
         self.assertRefuses(daemon, 'keyPath = "none.pem" (tls.toml): cannot be read', "name a readable PEM file")
+
+    def test_authorities_for_the_mail_server_that_are_none(self) -> None:
+        for arguments in (PLUGIN, DAEMONIZED):
+            files = {"mail.toml": '[smtp]\ncaFile = "mail.toml"\n'}
+            daemon = self.daemon(files=files, environ={"CONFIG_FILES": "mail.toml"}, arguments=arguments)
+            self.assertRefuses(daemon, 'smtp.caFile = "mail.toml" (mail.toml): holds no certificate in PEM; name one')
+
+    def test_a_template_that_cannot_be_filled_in(self) -> None:
+        broken = '[branding]\noverridesDir = "mine"\n'
+        files = {"my.toml": broken, "layout.txt": "Hello!\n{{ nothing }}\n"}
+        for arguments in (("--nodaemon", "--pidfile=", "fxa-auth"), DAEMONIZED):
+            daemon = self.daemon(files=files, environ={"CONFIG_FILES": "my.toml"}, arguments=arguments)
+            (daemon.folder / "mine" / "templates").mkdir(parents=True)
+            (daemon.folder / "layout.txt").rename(daemon.folder / "mine" / "templates" / "layout.txt")
+            where = 'branding.overridesDir = "mine" (my.toml): mine/templates/layout.txt:2: '
+            self.assertRefuses(daemon, f"{where}'nothing' is undefined")
+
+    def test_a_language_that_is_not_there(self) -> None:
+        files = {"my.toml": '[i18n]\nsupportedLanguages = ["en", "tlh"]\n'}
+        daemon = self.daemon(files=files, environ={"CONFIG_FILES": "my.toml"})
+        self.assertRefuses(daemon, "i18n.supportedLanguages", "(my.toml): there is no tlh: name some of ca, cs")
 
     def test_a_database_that_cannot_be_opened(self) -> None:
         daemon = self.daemon(environ={"DATABASE_URL": "sqlite:///folder"})

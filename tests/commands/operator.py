@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor
+from twisted.internet.threads import deferToThread
+from twisted.trial.unittest import TestCase
 
 import fxa_auth
-from fxa_auth.config import DECLARED
+from fxa_auth.config import DECLARED, Layer, load
+from fxa_auth.storage import Storage
 
 TIMEOUT_S = 60
 
@@ -51,3 +58,38 @@ def run_command(
         timeout=TIMEOUT_S,
     )
     return Outcome(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+class StoreCase(TestCase):
+    """An operator beside a database that nobody else uses just now. ``family`` is the command that is typed."""
+
+    family: str
+
+    def settle(self, **more: Any) -> None:
+        """A folder with settings in it: those of the database, and ``more``."""
+        self.folder = Path(self.mktemp()).absolute()
+        self.folder.mkdir()
+        self.database_file = self.folder / "accounts.sqlite"
+        settings = {
+            "database": {"url": f"sqlite:///{self.database_file}"},
+            "sealingKeys": [str(self.folder / "sealing.key")],
+            **more,
+        }
+        (self.folder / "settings.json").write_text(json.dumps(settings))
+        self.settings = load([Layer("settings.json", settings)], {}).settings
+
+    async def in_store(self, work: Any) -> Any:
+        """Open the store as a daemon does, and close it again."""
+        storage = Storage(self.settings, reactor)
+        await storage.open()
+        storage.unseal()
+        try:
+            return await work(storage.store)
+        finally:
+            await storage.close()
+
+    async def change(self, steps: Any) -> None:
+        await self.in_store(lambda store: store.change(*steps(store)))
+
+    async def type(self, *argv: str, **more: Any) -> Outcome:
+        return await deferToThread(run_command, self.folder, self.family, *argv, "--config", "settings.json", **more)

@@ -2,68 +2,37 @@
 
 from __future__ import annotations
 
-import json
 import os
 import pty
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 from twisted.internet import reactor
-from twisted.internet.threads import deferToThread
-from twisted.trial.unittest import SynchronousTestCase, TestCase
+from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.config import Layer, load
 from fxa_auth.records import Account, TokenKind
-from fxa_auth.storage import Storage
 from fxa_auth.tokens import TokenKeys
 from tests.acceptance.daemon import started
 from tests.acceptance.wire import Token, Wire, credentials, new_email
-from tests.commands.operator import Outcome, run_command
+from tests.commands.operator import Outcome, StoreCase, run_command
 from tests.store.contract import a_letter, an_account, keys
 
 CREATED_AT_MS = 1_700_000_000_123
 CREATED = "2023-11-14T22:13:20Z"
 
 
-class AccountTests(TestCase):
+class AccountTests(StoreCase):
     """One account, its address unverified."""
+
+    family = "account"
 
     async def setUp(self) -> None:
         self.settle()
         self.account = an_account(created_at_ms=CREATED_AT_MS, locale="de-CH")
         await self.change(lambda store: [store.accounts.add(self.account, "address is free")])
 
-    def settle(self) -> None:
-        """A folder with settings in it."""
-        self.folder = Path(self.mktemp()).absolute()
-        self.folder.mkdir()
-        settings = {
-            "database": {"url": f"sqlite:///{self.folder / 'accounts.sqlite'}"},
-            "sealingKeys": [str(self.folder / "sealing.key")],
-        }
-        (self.folder / "settings.json").write_text(json.dumps(settings))
-        self.settings = load([Layer("settings.json", settings)], {}).settings
-
-    async def in_store(self, work: Any) -> Any:
-        """Open the store as a daemon does, and close it again."""
-        storage = Storage(self.settings, reactor)
-        await storage.open()
-        storage.unseal()
-        try:
-            return await work(storage.store)
-        finally:
-            await storage.close()
-
-    async def change(self, steps: Any) -> None:
-        await self.in_store(lambda store: store.change(*steps(store)))
-
     async def stored(self) -> Account | None:
         found: Account | None = await self.in_store(lambda store: store.accounts.by_uid(self.account.uid))
         return found
-
-    async def type(self, *argv: str, **more: Any) -> Outcome:
-        return await deferToThread(run_command, self.folder, "account", *argv, "--config", "settings.json", **more)
 
     async def assertSays(self, line: str, *argv: str) -> None:
         self.assertEqual(await self.type(*argv), Outcome(0, f"{self.name}: {line}\n", ""), argv)
@@ -100,6 +69,7 @@ class AccountTests(TestCase):
             "sessions        none\n"
             "waiting tokens  none\n"
             "queued mails    none\n"
+            "dead letters    none\n"
         )
         self.assertEqual(shown, Outcome(0, expected, ""))
 

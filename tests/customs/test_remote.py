@@ -41,6 +41,11 @@ class RemoteCustomsCase(TestCase):
     async def check(self) -> None:
         await self.customs.check(IP, EMAIL, "accountLogin")
 
+    async def guess_wrong(self) -> bool:
+        """Try a wrong password; the answer is whether to lock the account."""
+        async with self.customs.guess(IP, EMAIL, "accountLogin") as guess:
+            return await guess.wrong()
+
     def asked(self) -> tuple[bytes, bytes, Any]:
         """Method, path and JSON of the latest question that the server got."""
         method, path, body = self.server.heard[-1]
@@ -97,7 +102,7 @@ class AnswerTests(RemoteCustomsCase):
     async def test_a_failed_login_is_told_and_says_whether_to_lock(self) -> None:
         for lockout in (True, False):
             self.server.answer = loopback.says({"lockout": lockout})
-            self.assertIs(await self.customs.failed_login(IP, EMAIL), lockout)
+            self.assertIs(await self.guess_wrong(), lockout)
             expected = {"ip": IP, "email": EMAIL}
             self.assertEqual(self.asked(), (b"POST", b"/base/failedLoginAttempt", expected))
         self.assertEqual(self.customs.failures, 0)
@@ -118,7 +123,7 @@ class FailureTests(RemoteCustomsCase):
         self.customs.failures = 0
         self.warnings.clear()
         await self.check()
-        self.assertIs(await self.customs.failed_login(IP, EMAIL), False, message)
+        self.assertIs(await self.guess_wrong(), False, message)
         await self.customs.password_reset(EMAIL)
         self.assertEqual(self.customs.failures, 3, message)
         actions = [event["action"] for event in self.warnings]
@@ -151,10 +156,10 @@ class FailureTests(RemoteCustomsCase):
         for flag in (None, 1, 0, "true", [True], {}):
             self.server.answer = loopback.says({"block": flag, "lockout": flag})
             await self.check()
-            self.assertIs(await self.customs.failed_login(IP, EMAIL), False, repr(flag))
+            self.assertIs(await self.guess_wrong(), False, repr(flag))
         self.server.answer = loopback.says({"other": True})
         await self.check()
-        self.assertIs(await self.customs.failed_login(IP, EMAIL), False)
+        self.assertIs(await self.guess_wrong(), False)
         self.assertEqual(self.customs.failures, 14)
         self.assertEqual({event["reason"] for event in self.warnings[::2]}, {"_BadAnswer: no boolean block"})
 
@@ -222,5 +227,6 @@ class NoCustomsTests(TestCase):
     async def test_it_lets_everything_through(self) -> None:
         customs: Customs = NoCustoms()
         await customs.check(IP, EMAIL, "accountLogin")
-        self.assertIs(await customs.failed_login(IP, EMAIL), False)
+        async with customs.guess(IP, EMAIL, "accountLogin") as guess:
+            self.assertEqual((guess.if_right, await guess.wrong()), ((), False))
         await customs.password_reset(EMAIL)

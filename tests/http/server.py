@@ -9,7 +9,8 @@ import io
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -32,19 +33,22 @@ from fxa_auth.http.app import Application, Shedding
 from fxa_auth.http.auth import Authenticator
 from fxa_auth.http.clientaddress import ClientAddress, Trust
 from fxa_auth.http.params import ModelReader
-from fxa_auth.http.route import Route
+from fxa_auth.http.route import HTML_TYPE, Route
 from fxa_auth.http.routes.accounts import AccountRoutes
 from fxa_auth.http.routes.codes import CodeRoutes
+from fxa_auth.http.routes.links import LinkPages, link_redirects
 from fxa_auth.http.routes.operations import OperationsRoutes
 from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
 from fxa_auth.passwords import Passwords
 from fxa_auth.publicurl import parse_public_url
-from fxa_auth.records import Account, Letter, TokenKind
+from fxa_auth.records import Account, Letter, MailKind, TokenKind
+from fxa_auth.registration import Registration
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
 from fxa_auth.store import Store
+from fxa_auth.store.database import Statement
 from fxa_auth.store.seal import Seal
 from fxa_auth.store.sealingkeys import find_keys
 from fxa_auth.store.sqlite import SqliteDatabase
@@ -53,6 +57,7 @@ from fxa_auth.verification import Verification
 from fxa_auth.version import Version
 from fxa_auth.workers import ScryptPool
 from tests.http.wire import Reply, Wire, connect, request_bytes
+from tests.texts import default_texts
 
 NOW_S = 1_430_000_000.25
 EMAIL = "Jane@Example.org"
@@ -89,15 +94,29 @@ class ObedientCustoms:
         if action in self.refused:
             raise errors.too_many_requests(self.refused[action])
 
-    async def failed_login(self, ip: str, email: str) -> bool:
-        self.marks.append(("failed login", email, ip))
-        return self.locks_out
+    @asynccontextmanager
+    async def guess(self, ip: str, email: str, action: str) -> AsyncIterator[ObedientGuess]:
+        yield ObedientGuess(self, ip, email)
 
     async def password_reset(self, email: str) -> None:
         self.marks.append(("password reset", email))
 
     async def unlocked(self, email: str) -> None:
         self.marks.append(("unlocked", email))
+
+
+@dataclass(frozen=True)
+class ObedientGuess:
+    """Leave to try a password; that it was wrong is a mark of its own."""
+
+    customs: ObedientCustoms
+    ip: str
+    email: str
+    if_right: Sequence[Statement] = ()
+
+    async def wrong(self) -> bool:
+        self.customs.marks.append(("failed login", self.email, self.ip))
+        return self.customs.locks_out
 
 
 class NobodyVouches:
@@ -158,11 +177,14 @@ class Api:
         redirect_domain: str = "firefox.com",
         is_overloaded: Callable[[], bool] = lambda: False,
         pre_verification: PreVerification | None = None,
+        registration: Sequence[str] = ("open",),
         more_routes: Sequence[Route] = (),
+        pages: bool = False,
     ) -> None:
         self.clock = clock = Clock()
         clock.advance(NOW_S)
         self.url = parse_public_url(public_url)
+        self._has_pages = pages
         self.customs = customs = ObedientCustoms()
         self.database = SqliteDatabase(reactor, clock, None)  # type: ignore[arg-type]
         self._seal = Seal()
@@ -170,16 +192,17 @@ class Api:
         self.scrypt = ScryptPool(reactor, 1, 0, 0)  # type: ignore[arg-type]
         passwords = Passwords(store, customs, self.scrypt, os.urandom, clock, verifier_version, lockout)
         vouching = pre_verification or NobodyVouches()
-        accounts = Accounts(store, passwords, customs, vouching, os.urandom, clock, self.url.domain, lambda: None)
-        verification = Verification(store, passwords, customs, clock, blackout_ms, lambda: None)
+        rules = Registration(store, clock, registration, (), 0)
+        domain = self.url.domain
+        accounts = Accounts(store, passwords, customs, rules, vouching, os.urandom, clock, domain, undelivered)
+        verification = Verification(store, passwords, customs, clock, blackout_ms, undelivered)
         lifetimes = Lifetimes(lifetimes_ms)
-        credentials = Credentials(
-            store, passwords, customs, lifetimes, os.urandom, clock, "api.example.com", lambda: None
-        )
+        credentials = Credentials(store, passwords, customs, lifetimes, os.urandom, clock, domain, undelivered)
         self.signing = Signing(store, clock, self.url.domain)
         self.routes: list[Route] = [
             *AccountRoutes(accounts, Sessions(store), development).table(),
-            *CodeRoutes(verification, CONTENT_SERVER).table(),
+            *CodeRoutes(verification).table(),
+            *(LinkPages(verification, default_texts().pages).table() if pages else link_redirects(CONTENT_SERVER)),
             *PasswordRoutes(credentials).table(),
             *SigningRoutes(self.signing, PAGE).table(),
             *OperationsRoutes(VERSION, store.ping, os.urandom).table(),
@@ -231,7 +254,8 @@ class Api:
         return reply
 
     def check(self, reply: Reply, request: object, origin: str | None = None, is_head: bool = False) -> None:
-        faults = reply.faults(self.clock.seconds(), origin, is_head)
+        is_page = self._has_pages and reply.header("Content-Type") == HTML_TYPE
+        faults = reply.faults(self.clock.seconds(), origin, is_head, is_page)
         assert not faults, f"{request!r}: {faults}"
 
     def signer(
@@ -334,7 +358,7 @@ class Api:
     async def letters(self) -> list[Letter]:
         """All mails queued so far, oldest first."""
         rows = await self.database.query("SELECT id FROM mails ORDER BY rowid", {})
-        mails = {mail.id: mail.letter for mail in await self.store.mails.due(2**60, 1000)}
+        mails = {mail.id: mail.letter for mail in await self.store.mails.page(None, 1000)}
         return [mails[row["id"]] for row in rows]
 
     async def events(self) -> list[tuple[str, dict[str, Any]]]:
@@ -345,6 +369,10 @@ class Api:
     async def kinds(self) -> list[str]:
         """The kinds of all events so far."""
         return [kind for kind, _ in await self.events()]
+
+
+def undelivered(kind: MailKind, uid: bytes) -> None:
+    """What hears of queued mails and does nothing: they stay in the queue for the test to read."""
 
 
 def session(answer: Mapping[str, Any]) -> Key:

@@ -12,7 +12,7 @@ from fxa_auth.records import TokenKind
 from tests.http.server import Api
 
 TABLE = """
-POST /v1/account/create - email authPW [preVerified] [service] [redirectTo] [resume] [preVerifyToken]
+POST /v1/account/create - email authPW [preVerified] [service] [redirectTo] [resume] [preVerifyToken] [inviteCode]
 POST /v1/account/login - email authPW
 GET /v1/account/status (sessionToken) uid
 GET /v1/account/devices sessionToken

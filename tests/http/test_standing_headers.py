@@ -6,7 +6,6 @@ from email.utils import parsedate_to_datetime
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth import errors
 from tests.http.server import NOW_S, ApiCase, session
 from tests.http.wire import Reply, request_bytes
 
@@ -59,7 +58,6 @@ class KindTests(ApiCase):
         for origin in (None, "https://accounts.example.com", "null", "moz-extension://x"):
             for status, data in KINDS:
                 await self.ask(status, data, origin)
-        self.assertEqual(len(self.flushLoggedErrors(errors.ApiError)), 4)
 
     async def test_content_types_and_caching(self) -> None:
         json_type, html_type = "application/json; charset=utf-8", "text/html; charset=utf-8"
@@ -71,7 +69,6 @@ class KindTests(ApiCase):
             cached = "public, max-age=10, must-revalidate" if path.endswith(b"/browserid") else "no-cache"
             self.assertEqual(reply.header("Cache-Control"), cached, path)
             self.assertIsNone(reply.header("Server"))
-        self.flushLoggedErrors(errors.ApiError)
 
     async def test_date_and_timestamp_follow_the_clock(self) -> None:
         for seconds in (0, 0.5, 0.5, 86_400):

@@ -59,8 +59,10 @@ class Reply:
         assert len(values) <= 1, f"{name} stands {len(values)} times"
         return values[0] if values else None
 
-    def faults(self, now_s: float, origin: str | None = None, is_head: bool = False) -> list[str]:
-        """What the protocol forbids in this answer, whatever it answers to."""
+    def faults(
+        self, now_s: float, origin: str | None = None, is_head: bool = False, is_page: bool = False
+    ) -> list[str]:
+        """What the protocol forbids in this answer, whatever it answers to; a page may tell of errors in HTML."""
         expected: dict[str, str | None] = {
             **STANDING,
             "timestamp": str(int(now_s)),
@@ -70,7 +72,8 @@ class Reply:
         }
         if not is_head:
             expected["content-length"] = str(len(self.body))
-        if self.status >= 400:
+        is_error = self.status >= 400 and not is_page
+        if is_error:
             expected |= {"content-type": JSON_TYPE, "cache-control": "no-cache"}
         faults = [
             f"{name}: {self.headers.get(name)} instead of {value}"
@@ -82,7 +85,7 @@ class Reply:
             faults.append(f"date: {dates}")
         if self.headers.get("cache-control", []) == []:
             faults.append("no cache-control")
-        return faults if self.status < 400 or is_head else [*faults, *self._error_faults()]
+        return [*faults, *self._error_faults()] if is_error and not is_head else faults
 
     def _error_faults(self) -> list[str]:
         error, faults = self.json, []

@@ -15,7 +15,7 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
 
-from fxa_auth.records import Account, Letter, MailKind, TokenKind, Verifier
+from fxa_auth.records import Account, Invite, Letter, MailKind, TokenKind, Verifier
 from fxa_auth.store import Store
 from fxa_auth.store.database import DemandFailed
 from fxa_auth.store.seal import Seal
@@ -111,6 +111,19 @@ def an_account(email: str = "Me@example.com", **other: Any) -> Account:
         "unlock_code": None,
     }
     return Account(**{**fields, **other})
+
+
+def an_invite(**other: Any) -> Invite:
+    """An invite for one account of Me@example.com, or by code where ``normalized_email`` is to be None."""
+    fields: dict[str, Any] = {
+        "id": os.urandom(8),
+        "normalized_email": "me@example.com",
+        "uses": 1,
+        "uses_left": 1,
+        "created_at_ms": 1_700_000_000_123,
+        "expires_at_ms": None,
+    }
+    return Invite(**{**fields, **other})
 
 
 def a_verifier() -> Verifier:

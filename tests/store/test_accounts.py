@@ -65,6 +65,16 @@ class AccountContract(DatabaseContract):
         counted = await outcomes([self.add(an_account()) for _ in range(20)])
         self.assertEqual(counted, {"done": 1, "address is free": 19})
 
+    async def test_accounts_are_counted_as_far_as_is_asked(self) -> None:
+        accounts = self.store.accounts
+        made = [await self.add(an_account(f"{number}@example.com")) for number in range(3)]
+        for most, besides, number in ((1, None, 1), (3, None, 3), (9, None, 3), (9, made[1].uid, 2), (2, b"", 2)):
+            self.assertEqual(await accounts.count(most, besides), number, (most, besides))
+        for number in (3, 4):
+            await self.store.change(accounts.at_most(number, "few"))
+        for number in (0, 2):
+            await self.assertDemandFails("few", self.store.change(accounts.at_most(number, "few")))
+
     async def test_an_unverified_account_gives_way_to_a_create_received_later(self) -> None:
         accounts = self.store.accounts
         for verified, later_ms, replaced in ((False, 1, True), (False, 0, False), (False, -1, False), (True, 1, False)):

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.trial.unittest import TestCase
 
-from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, outcomes
+from tests.store.contract import DatabaseContract, OnSqliteFile, OnSqliteMemory, an_account, outcomes
 from tests.store.on_postgres import OnPostgres
 
 ONE, OTHER = b"1" * 16, b"2" * 16
@@ -47,6 +47,17 @@ class LeaseContract(DatabaseContract):
         holders = [bytes([number]) * 16 for number in range(8)]
         ended = await outcomes([self.claim(holder, 100, 200) for holder in holders])
         self.assertEqual(ended, {"done": 1, "lease is free": 7})
+
+    async def test_changes_one_at_a_time_see_all_that_those_before_them_did(self) -> None:
+        leases, accounts = self.store.leases, self.store.accounts
+
+        def enter(number: int) -> Any:
+            account = an_account(f"{number}@example.com")
+            return self.store.change(
+                accounts.add(account, "address is free"), leases.one_at_a_time("counting"), accounts.at_most(3, "few")
+            )
+
+        self.assertEqual(await outcomes([enter(number) for number in range(20)]), {"done": 3, "few": 17})
 
 
 class SqliteFileTests(OnSqliteFile, LeaseContract, TestCase):

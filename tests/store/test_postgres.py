@@ -8,12 +8,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import psycopg2
-from cryptography.x509 import load_pem_x509_certificate
 from psycopg2 import extensions
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThread
 from twisted.trial.unittest import TestCase
 
@@ -22,11 +20,11 @@ from fxa_auth.store.bulk import reading_postgres
 from fxa_auth.store.database import DemandFailed, Statement, UnusableDatabase
 from fxa_auth.store.postgres import PostgresDatabase
 from fxa_auth.store.schema import MIGRATION_LOCK
+from tests.certificates import issue
 from tests.postgres import administer, create_database, database_url, started_server
 from tests.store.contract import all_of
 from tests.store.on_postgres import Gate, adapter, begun, opened, unavailable, until
 from tests.store.pgproxy import Proxy
-from tests.test_tls import KEY, ROOT, ROOT_KEY, certificate
 
 INSERT = "INSERT INTO events (id, kind, uid, created_at_ms, payload) VALUES (:id, 'x', :id, 0, :payload)"
 
@@ -359,13 +357,12 @@ class AddressTests(PostgresCase):
 class TlsTests(PostgresCase):
     def setUp(self) -> None:
         super().setUp()
-        leaf: Any = load_pem_x509_certificate(certificate("localhost", KEY, "root", ROOT_KEY, is_ca=False))
-        key: Any = KEY
-        tls = CertificateOptions(privateKey=key, certificate=leaf, acceptableProtocols=[b"postgresql"])
-        self.proxy = Proxy(self.port(), tls)
+        root = issue("root", is_authority=True)
+        leaf = issue("localhost", "localhost", issuer=root)
+        self.proxy = Proxy(self.port(), leaf.options(acceptableProtocols=[b"postgresql"]))
         self.addCleanup(lambda: Deferred.fromCoroutine(self.proxy.stop()))
         self.root = Path(os.path.abspath(self.mktemp()))
-        self.root.write_bytes(ROOT)
+        self.root.write_bytes(root.pem)
 
     def verified(self, host: str) -> str:
         return self.over_tcp(self.proxy.port, host, f"sslmode=verify-full&sslrootcert={self.root}&hostaddr=127.0.0.1")
@@ -379,5 +376,5 @@ class TlsTests(PostgresCase):
     async def test_another_server_is_not(self) -> None:
         error = await unavailable(self, adapter(self, self.verified("other.test")).start())
         self.assertIn("does not match host name", error)
-        self.root.write_bytes(certificate("stranger", KEY, "stranger", KEY, is_ca=True))
+        self.root.write_bytes(issue("stranger", is_authority=True).pem)
         self.assertIn("verify failed", await unavailable(self, adapter(self, self.verified("localhost")).start()))

@@ -78,7 +78,7 @@ class RewrappingContract(DatabaseContract):
             "SELECT id_hash, key_bundle FROM tokens WHERE kind = :kind", {"kind": TokenKind.KEY_FETCH.value}
         )
         self.assertEqual(store.tokens.key_bundle(row), self.bundle)
-        [mail] = await store.mails.due(NOW_MS, 10)
+        [mail] = await store.mails.page(None, 10)
         self.assertEqual(mail.letter, self.letter)
 
     def store_with(self, *sealing_keys: bytes) -> Store:
@@ -89,6 +89,15 @@ class RewrappingContract(DatabaseContract):
     async def test_the_newest_key_alone_then_opens_everything(self) -> None:
         self.assertEqual(await self.rewrapping.run(), Rewrapped(5, (OLD_ID,)))
         await self.is_all_there(self.store_with(NEW))
+
+    async def test_dead_letters_are_sealed_anew_too(self) -> None:
+        [mail] = await self.store.mails.claim(NOW_MS, NOW_MS + 1, 1)
+        await self.store.mails.bury(mail, NOW_MS, "550 no such user", 1)
+        await self.rewrapping.run()
+        mails = self.store_with(NEW).mails
+        self.assertEqual(await mails.retry(None, NOW_MS), 1)
+        [mail] = await mails.claim(NOW_MS, NOW_MS + 1, 1)
+        self.assertEqual(mail.letter, self.letter)
 
     async def test_the_old_key_then_opens_nothing(self) -> None:
         await self.rewrapping.run()

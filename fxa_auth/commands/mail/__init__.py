@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from fxa_auth.commands.mail import preview, queue, test
+
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
 
@@ -16,5 +18,11 @@ def add_parser(subparsers: Subparsers) -> None:
         add(actions)
 
 
-ACTIONS: tuple[Callable[[Subparsers], None], ...] = ()
+ACTIONS: tuple[Callable[[Subparsers], None], ...] = (
+    queue.add_queue,
+    queue.add_retry,
+    queue.add_drop,
+    preview.add_parser,
+    test.add_parser,
+)
 """Each adds the parser of one action, as a command does with its own."""

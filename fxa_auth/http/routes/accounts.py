@@ -46,6 +46,7 @@ class AccountRoutes:
             link_options(params),
             pre_verified=params.pre_verified,
             pre_verify_token=params.pre_verify_token,
+            invite_code=params.invite_code,
             with_keys=call.wants_keys,
         )
         call.note(uid=sign_in.uid.hex(), accountRecreated=sign_in.replaced)
