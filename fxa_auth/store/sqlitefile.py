@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ _LOCKED_BYTES = (0x40000000, 512)
 """Where SQLite keeps its locks in a file (its file format, "the lock-byte page"): a WAL user has some of it always."""
 
 _LOGS = ("-wal", "-journal")
+_OF_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NO_LINKS_HERE = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -61,11 +62,13 @@ def copy_pages(source: Path, made: Path, progress: Callable[[int, int], None]) -
 
     ``progress`` is told the pages done and their number.
 
+    :raises UnusableDatabase: the source is not there, or damaged
     :raises DatabaseUnavailable: the source cannot be read
     """
     if not source.is_file():
         raise UnusableDatabase(f"{source}: there is no such file")
     with (
+        _damage_told(source, _OF_DAMAGE),
         told(str(source)),
         closing(sqlite3.connect(source.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)) as reader,
         closing(sqlite3.connect(made, isolation_level=None)) as writer,
@@ -123,10 +126,13 @@ def inspect(path: Path, shown: Path, wanted: Digests | None = None) -> Content:
 
 
 @contextmanager
-def _damage_told(shown: Path) -> Iterator[None]:
+def _damage_told(shown: Path, codes: Container[int] | None = None) -> Iterator[None]:
+    """Call it damage if a file cannot be read, or only if SQLite says so by one of these codes."""
     try:
         yield
     except DatabaseUnavailable as error:
+        if codes is not None and getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF not in codes:
+            raise
         reason = first_line(error.__cause__ or error)
         raise UnusableDatabase(f"{shown} is damaged ({reason}): use another copy") from error
 
