@@ -38,7 +38,7 @@ class Paced:
         self._process.start()
 
     def outcome(self) -> tuple[list[float], Counter[int]]:
-        """Wait for the end: how long each answer took (ms, sorted), and how often each status came."""
+        """Wait for the end: how long each answer took (ms, sorted), and how often each status came; 0 is no answer."""
         outcome: tuple[list[float], Counter[int]] = self._results.recv()
         self._process.join()
         return outcome
@@ -51,14 +51,21 @@ def _drive(port: int, requests: Iterator[bytes], rate: float, seconds: float, re
 
     async def one(request: bytes) -> None:
         begun = time.monotonic()
+        try:
+            status = await answered(request)
+        except (OSError, asyncio.IncompleteReadError):
+            status = 0
+        times_ms.append((time.monotonic() - begun) * 1000)
+        statuses[status] += 1
+
+    async def answered(request: bytes) -> int:
         reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
         writer.write(request)
         head = await reader.readuntil(b"\r\n\r\n")
         length = int(head.lower().partition(b"content-length: ")[2].split(b"\r\n")[0])
         await reader.readexactly(length)
-        times_ms.append((time.monotonic() - begun) * 1000)
-        statuses[int(head.split()[1])] += 1
         idle.append((reader, writer))
+        return int(head.split()[1])
 
     async def all_of_them() -> None:
         start, tasks = time.monotonic(), []

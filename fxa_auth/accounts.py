@@ -148,9 +148,12 @@ class Accounts:
         """
         async with self._passwords.authenticated(email, auth_pw, "accountDestroy", client) as seen:
             uid = seen.account.uid
-            removal = self._store.accounts.delete(seen.account, "password is unchanged")
+            removal = (
+                self._store.invites.give_back(uid),
+                self._store.accounts.delete(seen.account, "password is unchanged"),
+            )
             event = self._store.events.deleted(uid, self._domain, time_ms(self._clock))
-            await self._store.change(*seen.steps, *event, removal)
+            await self._store.change(*seen.steps, *event, *removal)
         _log.info("event.delete", uid=uid.hex())
         return uid
 

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from fxa_auth import emailaddress
 from fxa_auth.clock import time_ms
 from fxa_auth.customs import Customs
-from fxa_auth.records import Account, Tally, TokenKind
+from fxa_auth.records import Account, Suppression, Tally, TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DemandFailed
 from fxa_auth.tokens import Lifetimes
@@ -28,11 +28,15 @@ _UID_HEX = re.compile("[0-9A-Fa-f]{32}")
 
 @dataclass(frozen=True)
 class Belongings:
-    """What belongs to an account: its live tokens by kind (only kinds of which there are any), and its mails."""
+    """What belongs to an account: its live tokens by kind (only kinds of which there are any), and its mails.
+
+    ``suppression`` is why it gets none at present.
+    """
 
     tokens: Mapping[TokenKind, Tally]
     queued_mails: Tally | None
     dead_letters: Tally | None
+    suppression: Suppression | None
 
 
 class Administration:
@@ -63,7 +67,9 @@ class Administration:
             for kind, tally in tallies.items()
             if not self._lifetimes.is_expired(kind, tally.oldest_at_ms, now_ms)
         }
-        return Belongings(live, *await self._store.mails.tally(account.uid))
+        queued_mails, dead_letters = await self._store.mails.tally(account.uid)
+        suppression = await self._store.suppressions.find(account.uid, now_ms)
+        return Belongings(live, queued_mails, dead_letters, suppression)
 
     async def verify(self, account: Account) -> bool:
         """Mark the address as verified and record the event; False if it was so already, or the account has gone."""
@@ -97,8 +103,12 @@ class Administration:
     async def delete(self, account: Account) -> bool:
         """Remove the account and all that belongs to it, and record the event; False if it had gone already."""
         event = self._store.events.deleted(account.uid, self._domain, time_ms(self._clock))
+        removal = (
+            self._store.invites.give_back(account.uid),
+            self._store.accounts.remove(account.uid, "account is there"),
+        )
         try:
-            await self._store.change(*event, self._store.accounts.remove(account.uid, "account is there"))
+            await self._store.change(*event, *removal)
         except DemandFailed:
             return False
         _log.info("event.delete", uid=account.uid.hex())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Protocol, TextIO
 
 from treq.client import HTTPClient
@@ -14,6 +15,8 @@ from twisted.web.client import Agent, HTTPConnectionPool
 
 from fxa_auth.accounts import Accounts
 from fxa_auth.aws import AwsClient
+from fxa_auth.bounces import Bounces
+from fxa_auth.clock import time_ms
 from fxa_auth.config import Settings
 from fxa_auth.credentials import Credentials
 from fxa_auth.customs.builtin import BuiltinCustoms
@@ -40,6 +43,7 @@ from fxa_auth.http.routes.passwords import PasswordRoutes
 from fxa_auth.http.routes.signing import SigningRoutes
 from fxa_auth.http.site import Site
 from fxa_auth.letters import Letters
+from fxa_auth.mail.compose import Message
 from fxa_auth.mail.outbox import Outbox, Terms
 from fxa_auth.mail.smtp import SmtpSender
 from fxa_auth.mailing import mail_server, make_composer
@@ -48,10 +52,15 @@ from fxa_auth.passwords import Passwords
 from fxa_auth.preverify import PreVerifyTokens
 from fxa_auth.pruning import Pruning
 from fxa_auth.publicurl import parse_public_url
-from fxa_auth.records import EventKind
+from fxa_auth.records import EventKind, Letter
 from fxa_auth.registration import Registration
+from fxa_auth.reports.intake import Intake
+from fxa_auth.reports.listener import ReportListener
+from fxa_auth.returnpath import ReturnPaths
+from fxa_auth.ses import SesFeedback
 from fxa_auth.sessions import Sessions
 from fxa_auth.signing import Signing
+from fxa_auth.sqs import QueuePoller, SqsQueue, endpoint_of
 from fxa_auth.statistics import Source, Statistics, memory
 from fxa_auth.storage import Storage
 from fxa_auth.texts import Texts
@@ -104,9 +113,14 @@ class Assembly:
         self.pre_verify = PreVerifyTokens(reactor, http, settings.trusted_jkus, self._public_url.domain)
         self._texts = Texts(settings)
         self.mail_sender = SmtpSender(reactor, mail_server(settings))
+        self._bounces = Bounces(self.store, reactor, settings.bounces.suppression_time)
+        self._return_paths = self._make_return_paths()
+        self.reports = self._make_report_listener()
         self._outbox = self._make_outbox()
         self._sequencer = self._make_sequencer(http)
         self.store.event_recorded = self._sequencer.wake
+        self._feedback = SesFeedback(reactor, self._bounces.handle)
+        self._pollers = dict(self._make_pollers(http))
         self.signing = Signing(self.store, reactor, self._public_url.domain)
         self.application = self._make_application()
         client_address = ClientAddress(settings.trust_proxies)
@@ -114,6 +128,7 @@ class Assembly:
         self.background: list[Background] = [
             self._outbox,
             self._sequencer,
+            *self._pollers.values(),
             Statistics(reactor, list(self._statistics())),
         ]
         if interval_ms := settings.database.prune_interval:
@@ -123,8 +138,16 @@ class Assembly:
 
     def _make_outbox(self) -> Outbox:
         smtp, reactor = self._settings.smtp, self._reactor
-        compose = make_composer(self._settings, self._texts, reactor).compose
-        outdated = Letters(self.store, self._lifetimes, reactor).outdated
+        composer = make_composer(self._settings, self._texts, reactor)
+        letters = Letters(self.store, self._lifetimes, reactor)
+
+        def compose(letter: Letter) -> Message:
+            message, paths = composer.compose(letter), self._return_paths
+            return message if paths is None else replace(message, sender=paths.address_of(letter.uid, time_ms(reactor)))
+
+        async def outdated(letter: Letter) -> str | None:
+            return await self._bounces.objection_to(letter) or await letters.outdated(letter)
+
         terms = Terms(smtp.max_connections, smtp.timeout, smtp.retry_delay, smtp.max_retry_delay, smtp.max_age)
         return Outbox(reactor, self.store.mails, compose, self.mail_sender.send, outdated, self._random, terms)
 
@@ -150,6 +173,26 @@ class Assembly:
             yield Publisher("basket", frozenset({EventKind.VERIFIED.value}), basket.deliver)
         if settings.events.stdout.kinds:
             yield Publisher("stdout", frozenset(settings.events.stdout.kinds), LineWriter(reactor, STDOUT).deliver)
+
+    def _make_return_paths(self) -> ReturnPaths | None:
+        if (verp := self._settings.bounces.verp) is None:
+            return None
+        return ReturnPaths(verp, lambda: self.storage.seal.derived_keys("return path"))
+
+    def _make_report_listener(self) -> ReportListener | None:
+        listen, paths = self._settings.bounces.listen, self._return_paths
+        if paths is None or (listen.port is None and listen.socket is None):
+            return None
+        intake = Intake(self._reactor, self._reactor, paths, self._bounces.handle)
+        return ReportListener(self._reactor, intake, paths.domain)
+
+    def _make_pollers(self, http: HTTPClient) -> Iterator[tuple[str, QueuePoller]]:
+        bounces, aws = self._settings.bounces, self._settings.aws
+        for name, url in (("bounces", bounces.bounce_queue_url), ("complaints", bounces.complaint_queue_url)):
+            if url is not None:
+                client = AwsClient(self._reactor, http, endpoint_of(url, aws.endpoint_url))
+                queue = SqsQueue(client.request, url, bounces.region_of(url))
+                yield name, QueuePoller(self._reactor, self._random, name, queue, self._feedback.handle)
 
     def _make_application(self) -> Application:
         settings, clock = self._settings, self._reactor
@@ -200,8 +243,14 @@ class Assembly:
         yield "mem", memory
         yield "scrypt", self.scrypt.statistics
         yield "store", lambda: {"pending": self.storage.database.pending}
-        yield "events", self._sequencer.statistics
         yield "mail", self._outbox.statistics
+        yield "events", self._sequencer.statistics
+        if self._pollers or self.reports:
+            yield "bounces", lambda: {**self._bounces.statistics(), **self._feedback.statistics()}
+        if self.reports is not None:
+            yield "reports", self.reports.statistics
+        if self._pollers:
+            yield "sqs", lambda: {name: poller.statistics() for name, poller in self._pollers.items()}
         if isinstance(customs, BuiltinCustoms):
             yield "customs", customs.statistics
         elif isinstance(customs, RemoteCustoms):

@@ -21,7 +21,8 @@ from twisted.web.http_headers import Headers
 
 from fxa_auth.outgoing import Answer, answer_to
 
-MAX_ANSWER_BYTES = 4 * 1024 * 1024
+MAX_ANSWER_BYTES = 16 * 1024 * 1024
+"""Beyond what a service says in earnest; ten messages of SQS may come to 6 MiB."""
 
 _LONGEST_REASON = 300
 
@@ -141,7 +142,8 @@ def _refusal(answer: Answer) -> AwsRefused:
     code, reason = (
         _in_json(text) if text.lstrip().startswith("{") else (_element("Code", text), _element("Message", text))
     )
-    return AwsRefused(answer.status, code, " ".join((reason or text).split())[:_LONGEST_REASON])
+    paragraph = (reason or text).partition("\n\n")[0]  # further ones may repeat the request, tokens and all
+    return AwsRefused(answer.status, code, " ".join(paragraph.split())[:_LONGEST_REASON])
 
 
 def _element(name: str, xml: str) -> str:

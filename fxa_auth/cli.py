@@ -1,4 +1,4 @@
-"""The command ``fxa-auth``: what an operator does beside the server: settings, database, accounts, limits, events.
+"""The command ``fxa-auth``: what an operator does beside the server with settings, database, accounts and the rest.
 
 Each command adds its own parser and names the function that runs it; a new one is a function more in ``COMMANDS``.
 """
@@ -86,7 +86,7 @@ def config_check(options: argparse.Namespace) -> int:
     loaded = _load(options)
     if loaded is None:
         return 1
-    complaints = [*check_named_files(loaded), *check_texts(loaded), *missing_extras(loaded)]
+    complaints = [*check_named_files(loaded), *missing_extras(loaded), *check_texts(loaded)]
     if complaints:
         return _complain(complaints)
     for doubt in doubts(loaded):

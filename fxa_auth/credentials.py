@@ -138,21 +138,26 @@ class Credentials:
     async def verify_forgot_code(self, token: Token, code: bytes) -> TokenKeys:
         """An accountResetToken for the right code, which also verifies the address and unlocks the account.
 
+        As the mail has arrived, the account may have mail again.
+
         :raises ApiError: 105 with tries and ttl; 110 when the token has meanwhile been used up
         """
         if not hmac.compare_digest(code, _pass_code(token)):
             raise errors.invalid_verification_code(**await self._count_wrong_code(token))
         reset, now_ms = self._mint(TokenKind.ACCOUNT_RESET), time_ms(self._clock)
         try:
-            await self._store.change(
+            *_, lifted = await self._store.change(
                 self._store.tokens.consume(token, "token is there"),
                 self._store.accounts.verify_email(token.uid),
                 *self._store.events.unlocked(token.uid, token.email, now_ms),
                 self._store.accounts.unlock(token.uid),
                 self._store.tokens.add_single(reset, token.uid, now_ms, "account is there"),
+                self._store.suppressions.lift(token.uid, now_ms),
             )
         except DemandFailed:
             raise errors.invalid_token() from None
+        if lifted:
+            _log.info("mail.unblocked", uid=token.uid.hex())
         await self._customs.unlocked(emailaddress.normalize(token.email))
         return reset
 

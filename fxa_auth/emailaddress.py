@@ -12,9 +12,10 @@ MAX_LENGTH = 255
 
 # A run of letters, digits and non-ASCII characters may be broken by single dots or by hyphens, never by ".-", "-." or
 # "..", and the domain neither begins nor ends with one.
-_DOMAIN_CHARACTERS = r"A-Za-z0-9\u0080-\U0010ffff"
+_NON_ASCII = r"\u0080-\ud7ff\ue000-\U0010ffff"  # half of a surrogate pair is no character
+_DOMAIN_CHARACTERS = rf"A-Za-z0-9{_NON_ASCII}"
 _PATTERN = re.compile(
-    r"[A-Za-z0-9.!#$%&'*+\-/=?^_`{|}~\u0080-\U0010ffff]+"
+    rf"[A-Za-z0-9.!#$%&'*+\-/=?^_`{{|}}~{_NON_ASCII}]+"
     r"@"
     rf"[{_DOMAIN_CHARACTERS}]+(?:(?:\.|-+)[{_DOMAIN_CHARACTERS}]+)*"
 )

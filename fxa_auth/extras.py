@@ -10,5 +10,13 @@ from fxa_auth.config import Loaded
 
 def missing_extras(loaded: Loaded) -> Iterator[str]:
     """One complaint for each setting that needs an extra that is not installed."""
-    if loaded.settings.sns_topic_arn != "disabled" and not aws.is_installed():
-        yield loaded.complaint("snsTopicArn", "needs what is not installed: run pip install 'fxa-auth[aws]'")
+    if aws.is_installed():
+        return
+    settings = loaded.settings
+    for name, is_needed in (
+        ("snsTopicArn", settings.sns_topic_arn != "disabled"),
+        ("bounces.bounceQueueUrl", settings.bounces.bounce_queue_url is not None),
+        ("bounces.complaintQueueUrl", settings.bounces.complaint_queue_url is not None),
+    ):
+        if is_needed:
+            yield loaded.complaint(name, "needs what is not installed: run pip install 'fxa-auth[aws]'")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import tempfile
 from pathlib import Path
 
@@ -30,6 +31,23 @@ def write_new(path: Path, text: str, mode: int) -> None:
     finally:
         os.unlink(draft)
     sync(path.parent)
+
+
+def remove_dead_socket(path: Path) -> None:
+    """Remove a Unix socket that nobody listens on; leave alone whatever else is there.
+
+    :raises OSError: it cannot be looked at, or not removed
+    """
+    if not path.is_socket():
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+        except BlockingIOError:  # somebody listens, and has much to do
+            return
 
 
 def sync(path: Path) -> None:

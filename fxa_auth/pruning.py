@@ -96,6 +96,7 @@ class Pruning:
         yield "limited address", self._store.limits.prune_addresses
         yield "ban", self._store.bans.prune
         yield "dead letter", self._remove_dead_letters
+        yield "suppression", self._store.suppressions.prune
 
     def _remove_tokens(self, kind: TokenKind, now_ms: int, limit: int, skipped: int) -> Statement:
         return self._store.tokens.prune(kind, self._lifetimes.expired_before_ms(kind, now_ms), limit, skipped)

@@ -201,21 +201,6 @@ class EventKind(Enum):
 
 
 @dataclass(frozen=True)
-class Event:
-    """An event that has its place in the log; ``number`` counts from 1.
-
-    ``kind`` is a value of ``EventKind``, or one that a later version of this program has recorded. ``payload`` is what
-    the event's receivers are told (docs/events.md, "Events"); it has no secrets.
-    """
-
-    number: int
-    kind: str
-    uid: bytes
-    created_at_ms: int
-    payload: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
 class Ban:
     """``subject`` is a lower-cased mail address, or the key of a network (see ``customs.networks``)."""
 
@@ -261,3 +246,60 @@ class Standing:
     email: str
     client: str
     times_ms: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event that has its place in the log; ``number`` counts from 1.
+
+    ``kind`` is a value of ``EventKind``, or one that a later version of this program has recorded. ``payload`` is what
+    the event's receivers are told (docs/events.md, "Events"); it has no secrets.
+    """
+
+    number: int
+    kind: str
+    uid: bytes
+    created_at_ms: int
+    payload: Mapping[str, Any]
+
+
+class MailFate(Enum):
+    """What became of a mail that did not do what it was meant for."""
+
+    BOUNCED = "bounce"
+    """It cannot be delivered, now or later."""
+    COMPLAINED = "complaint"
+    """Its reader reported it as abuse."""
+    DELAYED = "soft bounce"
+    """It was not delivered, for a reason that may pass."""
+
+
+@dataclass(frozen=True)
+class MailReport:
+    """What somebody on its way says of a mail.
+
+    ``address`` is the recipient as the report has it, in any case of letters. ``uid`` (16 bytes) is the account that
+    the mail was for, where that is known; the address, which may be one that it was forwarded to, then counts for
+    nothing. ``happened_at_ms`` in ms since the epoch, by the reporter's clock. ``detail`` is what more there is to tell
+    an operator, on one line, such as a status of RFC 3463.
+    """
+
+    fate: MailFate
+    address: str
+    happened_at_ms: int
+    detail: str = ""
+    uid: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Suppression:
+    """An account (``uid`` 16 bytes) to whose address no mail is sent until ``until_ms``, and why.
+
+    ``reported_at_ms`` is when the mail bounced that is the reason.
+    """
+
+    uid: bytes
+    email: str
+    reason: str
+    reported_at_ms: int
+    until_ms: int

@@ -10,12 +10,12 @@ import atexit
 import contextlib
 import errno
 import os
-import pwd
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -25,16 +25,20 @@ from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from fxa_auth import keyfiles
+from fxa_auth import files, keyfiles
 from fxa_auth.assembly import Assembly, Background
-from fxa_auth.commands.invite import create_line, needed_environment
 from fxa_auth.config import Loaded, doubts
 from fxa_auth.extras import missing_extras
+from fxa_auth.hints import how_to_begin_inviting, how_to_invite
+from fxa_auth.reports.listener import ReportListener
 from fxa_auth.store.database import DatabaseUnavailable, UnusableDatabase
 from fxa_auth.texts import UnusableTexts
 from fxa_auth.tls import TlsFileError, server_tls
 
 _log = Logger()
+
+SOCKET_MODE = 0o660
+"""Who may connect by a Unix socket: its owner and its group."""
 
 LONGEST_PAUSE_S = 15
 DRAIN_TIMEOUT_S = 20
@@ -102,8 +106,28 @@ class AuthService(Service):
                 smtp = settings.smtp
                 self._listen("smtp", smtp.host, smtp.port, sink.smtp_factory())
                 self._listen("smtp.api", smtp.api.host, smtp.api.port, sink.site())
+            if (reports := self._parts.reports) is not None:
+                self._listen_for_reports(reports)
         except TlsFileError as error:
             raise CannotStart(self._loaded.complaint(error.setting, error)) from None
+
+    def _listen_for_reports(self, reports: ReportListener) -> None:
+        listen = self._settings.bounces.listen
+        if listen.port is not None:
+            self._listen("bounces.listen", listen.host, listen.port, reports)
+        if listen.socket is not None:
+            self._listen_on_socket("bounces.listen.socket", listen.socket, reports)
+
+    def _listen_on_socket(self, setting: str, path: str, factory: Any) -> None:
+        """Listen on a Unix socket; one that a dead process has left behind is replaced."""
+        try:
+            files.remove_dead_socket(Path(path))
+            self._ports[setting] = self._reactor.listenUNIX(path, factory, mode=SOCKET_MODE)
+        except (CannotListenError, OSError) as error:
+            fault = getattr(error, "socketError", error)
+            reason = getattr(fault, "strerror", None) or fault
+            mend = "name a file, in a folder that this user may write to, that nothing else has"
+            raise CannotStart(self._loaded.complaint(setting, f"cannot listen ({reason}); {mend}")) from None
 
     def _listen(self, setting: str, host: str, port: int, factory: Any, tls: CertificateOptions | None = None) -> None:
         try:
@@ -191,8 +215,7 @@ class AuthService(Service):
         self._reactor.stop()
 
     def _announce(self) -> None:
-        hosts: dict[str, Any] = {setting: port.getHost() for setting, port in self._ports.items()}
-        places = {setting: _place(host.host, host.port) for setting, host in hosts.items()}
+        places = {setting: _place_of(port.getHost()) for setting, port in self._ports.items()}
         _log.info("server.listening", addresses=list(places.values()), profile=self._settings.env)
         if self._parts.sink is None:
             return
@@ -211,17 +234,12 @@ class AuthService(Service):
         mode = self._settings.registration.mode
         if not {"closed", "invite"} & set(mode):
             return
-        how = {
-            "run": create_line(self._loaded, self._config_files),
-            "user": _user_name(os.geteuid()),
-            "environment": needed_environment(self._loaded),
-        }
+        how = how_to_invite(self._loaded, self._config_files)
         setting = self._loaded.shown("registration.mode")
         if "invite" in mode:
             _log.info("server.registration_by_invite", setting=setting, **how)
         else:
-            file = self._config_files[-1] if self._config_files else "a settings file"
-            mend = f"name invite instead of closed in registration.mode ({file}), restart, and type what run says"
+            mend = how_to_begin_inviting(self._loaded, self._config_files)
             _log.info("server.registration_closed", setting=setting, mend=mend, **how)
 
     # Down.
@@ -233,7 +251,10 @@ class AuthService(Service):
     async def _stop(self) -> None:
         parts = self._parts
         for port in self._ports.values():
-            await maybeDeferred(port.stopListening)
+            try:
+                await maybeDeferred(port.stopListening)
+            except OSError:  # somebody has removed the file of a Unix socket
+                _log.failure("server.port_not_closed")
         if self._pause is not None:
             self._pause.cancel()
         if self._starting is not None:
@@ -246,6 +267,8 @@ class AuthService(Service):
         parts.scrypt.stop()  # whoever still waits for a hash is told so while there is a connection to tell it on
         await self._bounded(parts.application.drain, "hashes", LAST_HASHES_TIMEOUT_S)
         await self._bounded(parts.site.close_connections, "answers", DRAIN_TIMEOUT_S)
+        if parts.reports is not None:
+            await self._bounded(parts.reports.drain, "reports", DRAIN_TIMEOUT_S)
         for part in reversed(self._started):
             await part.stop()
         await parts.mail_sender.stop()
@@ -262,11 +285,9 @@ class AuthService(Service):
             _log.warn("server.stop_impatient", waited_for=what)
 
 
-def _user_name(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
+def _place_of(address: Any) -> str:
+    """Where a port listens: host and port, or the name of a Unix socket."""
+    return os.fsdecode(address.name or b"") if isinstance(address, UNIXAddress) else _place(address.host, address.port)
 
 
 def _place(host: str, port: int) -> str:

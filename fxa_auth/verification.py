@@ -14,7 +14,7 @@ from fxa_auth.customs import Customs
 from fxa_auth.passwords import Passwords
 from fxa_auth.records import Account, Client, Letter, LinkOptions, MailKind, Token
 from fxa_auth.store import Store
-from fxa_auth.store.database import DemandFailed
+from fxa_auth.store.database import DemandFailed, Statement
 
 _log = Logger()
 
@@ -61,12 +61,17 @@ class Verification:
     async def verify_email_code(self, uid: bytes, code: bytes) -> None:
         """Mark the account's address as verified and record the event, once.
 
+        A verified account takes any code; the right one still shows that its mail is read.
+
         :raises ApiError: 102, 105
         """
         account = await self._find(uid)
+        is_right = hmac.compare_digest(code, account.email_code)
         if account.email_verified:
+            if is_right:
+                await self._change_and_unblock(uid)
             return
-        if not hmac.compare_digest(code, account.email_code):
+        if not is_right:
             raise errors.invalid_verification_code()
         event = self._store.events.verified(uid, account.email, account.locale, time_ms(self._clock))
         try:
@@ -99,10 +104,15 @@ class Verification:
             return
         if not hmac.compare_digest(code, account.unlock_code):
             raise errors.invalid_verification_code()
-        event = self._store.events.unlocked(uid, account.email, time_ms(self._clock))
-        await self._store.change(*event, self._store.accounts.unlock(uid))
+        await self._change_and_unblock(uid, self._store.accounts.unlock(uid))
         _log.info("account.unlocked", uid=uid.hex())
         await self._customs.unlocked(account.normalized_email)
+
+    async def _change_and_unblock(self, uid: bytes, *steps: Statement) -> None:
+        """Carry out the steps; as a mail to the account has arrived, it may have mail again."""
+        *_, lifted = await self._store.change(*steps, self._store.suppressions.lift(uid, time_ms(self._clock)))
+        if lifted:
+            _log.info("mail.unblocked", uid=uid.hex())
 
     async def _find(self, uid: bytes) -> Account:
         account = await self._store.accounts.by_uid(uid)

@@ -108,6 +108,7 @@ def _statements(accounts: int) -> Iterator[Statement]:
         yield store.tokens.add(keys(TokenKind.KEY_FETCH), account, NOW_MS, "there", key_bundle=os.urandom(96))
         yield store.tokens.add_single(keys(TokenKind.PASSWORD_FORGOT), account.uid, 0, "there", os.urandom(16), 3)
         yield store.mails.queue(Letter(MailKind.VERIFY, account.uid, account.email, os.urandom(16)), NOW_MS)
+        yield store.suppressions.add(account.uid, "bounce: ñ 😀", -NOW_MS, NOW_MS, NOW_MS + number)
         if number % 2:
             died = "UPDATE mails SET dead_at_ms = :now_ms, last_answer = '550 ñ 😀' WHERE uid = :uid"
             yield Statement(died, {"now_ms": NOW_MS, "uid": account.uid})

@@ -31,6 +31,7 @@ from fxa_auth.config import (
 from fxa_auth.records import EventKind
 
 PACKAGE = Path(fxa_auth.__file__).parent
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/bounces"
 BY_NAME = {declared.name: declared for declared in DECLARED}
 
 
@@ -178,6 +179,9 @@ class EnvironmentTests(Complaining):
         "SMTP_USER": ("smtp.user", "null", "null"),
         "SMTP_PASS": ("smtp.password", "12345", "12345"),
         "SMTP_SENDER": ("smtp.sender", "Me <me@example.com>", "Me <me@example.com>"),
+        "BOUNCE_QUEUE_URL": ("bounces.bounceQueueUrl", QUEUE_URL, QUEUE_URL),
+        "COMPLAINT_QUEUE_URL": ("bounces.complaintQueueUrl", QUEUE_URL, QUEUE_URL),
+        "BOUNCE_REGION": ("bounces.region", "eu-west-1", "eu-west-1"),
         "TOOBUSY_MAX_LAG": ("toobusy.maxLag", "70", 70),
         "SCRYPT_MAX_PENDING": ("scrypt.maxPending", "100", 100),
         "SNS_TOPIC_ARN": ("snsTopicArn", TOPIC, TOPIC),
@@ -323,6 +327,28 @@ class ValueTests(Complaining):
         ("smtp.timeout", (0, -1, 10**13, None)),
         ("smtp.api.host", ("", "a b", None)),
         ("smtp.api.port", (-1, 65536, None)),
+        (
+            "bounces.bounceQueueUrl",
+            (
+                "", "bounces", "arn:aws:sqs:us-east-1:123456789012:bounces", "https://sqs.us-east-1.amazonaws.com",
+                "https://sqs.us-east-1.amazonaws.com/", f"{QUEUE_URL}?a=b", f"{QUEUE_URL}#a", "https://u:p@a/q", 1, [],
+            ),
+        ),
+        ("bounces.complaintQueueUrl", ("", "ftp://a/q", "https://a b/q", 1)),
+        ("bounces.region", ("", "US East", "us_east_1", "us-east-1.amazonaws.com", 1)),
+        ("bounces.suppressionTime", (-1, 10**13, "1", 1.5, None)),
+        (
+            "bounces.verp",
+            (
+                "", "bounce", "@a.example", "bounce@", "Me <bounce@a.example>", "<bounce@a.example>", "b c@a.example",
+                "bounce@a.example\n", "bounce@a b", "bounce@1.2.3.4", "bounce@[1.2.3.4]", "bounce@::1", "ä@a.example",
+                "bounce@ä.example", ".bounce@a.example", "boun..ce@a.example", '"b"@a.example', f"{'b' * 16}@a.example",
+                "a@b@c", 1, [],
+            ),
+        ),
+        ("bounces.listen.host", ("", "a b", None)),
+        ("bounces.listen.port", (-1, 65536, "25", True)),
+        ("bounces.listen.socket", ("", "a\nb", "a\0", "s" * 108, "ä" * 54, 1)),
         ("tokenLifetimes.accountResetToken", (0, 10**13, -(10**13), "900000", None)),
         ("tokenLifetimes.passwordForgotToken", (0, True)),
         ("tokenLifetimes.passwordChangeToken", (0, 1.5)),
@@ -420,7 +446,17 @@ class ValueTests(Complaining):
         ("i18n.defaultLanguage", "pt-BR", "pt-BR"),
         ("i18n.supportedLanguages", ["en", "sr-LATN", "zh-Hant-TW"], ("en", "sr-LATN", "zh-Hant-TW")),
         ("i18n.supportedLanguages", None, None),
+        ("bounces.bounceQueueUrl", QUEUE_URL, QUEUE_URL),
+        ("bounces.bounceQueueUrl", None, None),
+        ("bounces.region", "local", "local"),
+        ("bounces.suppressionTime", 0, 0),
+        ("bounces.verp", "Bounce.x+y_@Bounces.example", "Bounce.x+y_@Bounces.example"),
+        ("bounces.verp", f"{'b' * 15}@localhost", f"{'b' * 15}@localhost"),
+        ("bounces.listen.port", None, None),
+        ("bounces.listen.socket", None, None),
         ("tokenLifetimes.accountResetToken", -1, -1),
+        ("registration.mode", ["open"], ("open",)),
+        ("registration.mode", ["invite"], ("invite",)),
         ("snsTopicArn", TOPIC, TOPIC),
         *(("snsTopicArn", arn, arn) for arn in ("arn:aws-cn:sns:cn-north-1:123456789012:a_-B1", f"{TOPIC}.fifo")),
         ("snsTopicArn", "disabled", "disabled"),
@@ -428,8 +464,6 @@ class ValueTests(Complaining):
         ("events.sns.kinds", ["delete", "login"], ("delete", "login")),
         ("events.stdout.kinds", [], ()),
         ("aws.endpointUrl", "http://127.0.0.1:4566/", "http://127.0.0.1:4566"),
-        ("registration.mode", ["open"], ("open",)),
-        ("registration.mode", ["invite"], ("invite",)),
         ("reportedVersion", "", ""),
     )
 
@@ -469,18 +503,6 @@ class ValueTests(Complaining):
         complaint = self.complaint({}, {"SMTP_PASS": "hunter2"})
         self.assertIn("smtp.user = unset (default): smtp.password (environment SMTP_PASS) is set", complaint)
         self.assertNotIn("hunter2", complaint)
-
-    def test_the_url_of_basket_and_its_key_come_together(self) -> None:
-        self.assertIn("basket.apiKey = unset", self.complaint(table("basket.apiUrl", "https://basket.example")))
-        complaint = self.complaint({}, {"BASKET_API_KEY": "hunter2"})
-        self.assertIn("basket.apiUrl = unset (default): basket.apiKey (environment BASKET_API_KEY) is set", complaint)
-        self.assertNotIn("hunter2", complaint)
-
-    def test_every_kind_of_event_can_be_chosen(self) -> None:
-        kinds = [kind.value for kind in EventKind]
-        for name in ("events.sns.kinds", "events.stdout.kinds"):
-            self.assertEqual(value_of(load_value(name, kinds), name), tuple(kinds))
-            self.assertIn(", ".join(kinds), self.complaint(table(name, ["x"])))
 
     def test_the_longest_pause_between_attempts_at_a_mail_is_not_below_the_first(self) -> None:
         complaint = self.complaint({"smtp": {"retryDelay": 900_001}})
@@ -522,6 +544,62 @@ class ValueTests(Complaining):
         for profile, mode in (("prod", "closed"), ("stage", "closed"), ("dev", "open"), ("test", "open")):
             self.assertEqual(load([], {}, profile).settings.registration.mode, (mode,), profile)
 
+    def test_the_url_of_basket_and_its_key_come_together(self) -> None:
+        self.assertIn("basket.apiKey = unset", self.complaint(table("basket.apiUrl", "https://basket.example")))
+        complaint = self.complaint({}, {"BASKET_API_KEY": "hunter2"})
+        self.assertIn("basket.apiUrl = unset (default): basket.apiKey (environment BASKET_API_KEY) is set", complaint)
+        self.assertNotIn("hunter2", complaint)
+
+    def test_every_kind_of_event_can_be_chosen(self) -> None:
+        kinds = [kind.value for kind in EventKind]
+        for name in ("events.sns.kinds", "events.stdout.kinds"):
+            self.assertEqual(value_of(load_value(name, kinds), name), tuple(kinds))
+            self.assertIn(", ".join(kinds), self.complaint(table(name, ["x"])))
+
+    def test_a_queue_without_a_region_is_complained_about(self) -> None:
+        for name in ("bounceQueueUrl", "complaintQueueUrl"):
+            queue = {name: "http://127.0.0.1:9324/000000000000/q"}
+            self.assertEqual(
+                self.complaint({"bounces": queue}),
+                f"bounces.region = unset (default): bounces.{name} (a.toml) is set but names no region: say here which"
+                " it is, such as us-east-1",
+            )
+            loaded = load([Layer("a.toml", {"bounces": {**queue, "region": "elasticmq"}})], {})
+            self.assertEqual(loaded.settings.bounces.region_of(queue[name]), "elasticmq")
+
+    def test_the_region_of_a_queue_is_the_one_that_its_url_names(self) -> None:
+        for host, region in (
+            ("sqs.us-east-1.amazonaws.com", "us-east-1"),
+            ("SQS.eu-central-1.amazonaws.com", "eu-central-1"),
+            ("sqs-fips.us-gov-west-1.amazonaws.com", "us-gov-west-1"),
+            ("sqs.cn-north-1.amazonaws.com.cn", "cn-north-1"),
+            ("sqs.ap-southeast-2.api.aws", "ap-southeast-2"),
+            ("eu-west-1.queue.amazonaws.com", "eu-west-1"),
+            ("vpce-0123456789abcdef0-01234567.sqs.us-west-2.vpce.amazonaws.com", "us-west-2"),
+        ):
+            loaded = load_value("bounces.bounceQueueUrl", f"https://{host}/123456789012/q")
+            self.assertEqual(loaded.settings.bounces.region_of(f"https://{host}/123456789012/q"), region)
+        for host in ("queue.amazonaws.com", "us-east-1.example.com", "sqs.us-east-1.amazonaws.com.example.com"):
+            self.assertIn("names no region", self.complaint(table("bounces.bounceQueueUrl", f"https://{host}/1/q")))
+
+    def test_a_region_that_is_not_that_of_the_queue_is_complained_about(self) -> None:
+        self.assertEqual(
+            self.complaint({"bounces": {"bounceQueueUrl": QUEUE_URL, "region": "eu-west-1"}}),
+            'bounces.region = "eu-west-1" (a.toml): bounces.bounceQueueUrl (a.toml) is in us-east-1: leave this out, or'
+            " mend the one that is wrong",
+        )
+        load([Layer("a.toml", {"bounces": {"bounceQueueUrl": QUEUE_URL, "region": "us-east-1"}})], {})
+
+    def test_a_listener_for_reports_needs_the_address_that_they_come_back_to(self) -> None:
+        for name, value in (("port", 0), ("socket", "s" * 107)):
+            self.assertEqual(
+                self.complaint({"bounces": {"listen": {name: value}}}),
+                f"bounces.verp = unset (default): bounces.listen.{name} (a.toml) is set: name the address that reports"
+                " come back to, or set neither",
+            )
+            bounces = {"listen": {name: value}, "verp": "bounce@example.com"}
+            self.assertEqual(value_of(load([Layer("a", {"bounces": bounces})], {}), f"bounces.listen.{name}"), value)
+
     def test_every_fault_is_told_on_a_line_of_its_own(self) -> None:
         values = {"listen": {"port": -1}, "smpt": {}, "log": {"level": "loud"}}
         complaints = self.complaints(values, {"SMTP_PORT": "x"}, "nowhere")
@@ -561,17 +639,6 @@ class NameTests(Complaining):
         for name in ("smtp", "smtp.api", "listen"):
             for value in (25, None, [], "x"):
                 self.assertEqual(self.complaint(table(name, value)), f"{name} (a.toml): must be a table of settings")
-
-    def test_known_names_that_are_not_built_yet_are_refused(self) -> None:
-        for name in (
-            "bounces.region",
-            "bounces.bounceQueueUrl",
-            "bounces.complaintQueueUrl",
-        ):
-            self.assertEqual(
-                self.complaint(table(name, "tell-nobody")), f"{name} (a.toml): not built yet: leave it out"
-            )
-        self.assertEqual(self.complaint({"bounces": {}}), "bounces (a.toml): not built yet: leave it out")
 
     def test_a_name_with_a_line_break_still_gives_one_line(self) -> None:
         self.assertEqual(len(self.complaint({"a\nb": 1}).splitlines()), 1)

@@ -22,6 +22,7 @@ useHttps = true
 keyPath = "tls/key.pem"
 certPath = "tls/cert.pem"
 customsUrl = "http://127.0.0.1:7000"
+snsTopicArn = "arn:aws:sns:eu-central-1:123456789012:accounts"
 secretKeyFile = "/etc/fxa/secret.json"
 publicKeyFile = "/etc/fxa/public.json"
 sealingKeys = ["/etc/fxa/sealing.key", "env:OLD_KEY"]
@@ -108,6 +109,34 @@ overridesDir = "/etc/fxa-auth"
 [i18n]
 defaultLanguage = "de"
 supportedLanguages = ["de", "fr"]
+
+[events]
+retention = 1
+
+[events.sns]
+kinds = ["login"]
+
+[events.stdout]
+kinds = ["lock"]
+
+[basket]
+apiUrl = "https://basket.example"
+apiKey = "hunter2"
+
+[aws]
+endpointUrl = "https://aws.example"
+
+[bounces]
+bounceQueueUrl = "https://sqs.us-east-1.amazonaws.com/1/bounces"
+complaintQueueUrl = "https://sqs.us-east-1.amazonaws.com/1/complaints"
+region = "us-east-1"
+verp = "bounce@example.com"
+suppressionTime = 1
+
+[bounces.listen]
+host = "127.0.0.3"
+port = 2525
+socket = "/run/fxa-auth/reports"
 
 [scrypt]
 maxPending = 7

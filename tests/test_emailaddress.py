@@ -82,6 +82,8 @@ class RuleTests(SynchronousTestCase):
             ("me@[127.0.0.1]", "[ in the domain"),
             ("me@example.com:25", ": in the domain"),
             ("a,b@example.com", "comma"),
+            ("a\ud800b@example.com", "half of a surrogate pair"),
+            ("me@a\udfff.com", "half of a surrogate pair"),
             ("me@example.com,you@example.com", "comma"),
             ('"me"@example.com', "quote"),
             ("Me <me@example.com>", "angle bracket"),

@@ -1,25 +1,35 @@
-"""Extras that settings call for: said before anything needs them, and only if something does."""
+"""Settings that need an extra which is not installed: one line for each, before anything is opened."""
 
 from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth import aws
-from fxa_auth.config import Layer, load
+from fxa_auth.config import Layer, Loaded, load
 from fxa_auth.extras import missing_extras
 
+QUEUE_URL = "https://sqs.us-east-1.amazonaws.com/123456789012/q"
 ARN = "arn:aws:sns:eu-west-1:123456789012:accounts"
+EVERYTHING = {"snsTopicArn": ARN, "bounces": {"bounceQueueUrl": QUEUE_URL, "complaintQueueUrl": QUEUE_URL}}
 
 
-class ExtraTests(SynchronousTestCase):
-    def complaints(self, installed: bool, topic: str) -> list[str]:
-        self.patch(aws, "is_installed", lambda: installed)
-        return list(missing_extras(load([Layer("a.toml", {"snsTopicArn": topic})], {})))
+def loaded(**values: object) -> Loaded:
+    return load([Layer("a.toml", values)], {})
 
-    def test_a_topic_needs_one(self) -> None:
-        complaint = f"""snsTopicArn = "{ARN}" (a.toml): needs what is not installed: run pip install 'fxa-auth[aws]'"""
-        self.assertEqual(self.complaints(False, ARN), [complaint])
 
-    def test_nothing_is_missed_that_is_there_or_not_needed(self) -> None:
-        self.assertEqual(self.complaints(True, ARN), [])
-        self.assertEqual(self.complaints(False, "disabled"), [])
+class ExtrasTests(SynchronousTestCase):
+    def test_without_the_extra_each_setting_that_needs_it_is_a_line_with_the_mend(self) -> None:
+        self.patch(aws, "is_installed", lambda: False)
+        found = list(missing_extras(loaded(**EVERYTHING)))
+        names = [complaint.partition(" = ")[0] for complaint in found]
+        self.assertEqual(names, ["snsTopicArn", "bounces.bounceQueueUrl", "bounces.complaintQueueUrl"])
+        for complaint in found:
+            mend = r"needs what is not installed: run pip install 'fxa-auth\[aws\]'"
+            self.assertRegex(complaint, rf'^\S+ = "\S+" \(a\.toml\): {mend}$')
+
+    def test_without_such_a_setting_nothing_is_missing(self) -> None:
+        self.patch(aws, "is_installed", lambda: False)
+        self.assertEqual(list(missing_extras(loaded())), [])
+
+    def test_with_the_extra_nothing_is_missing(self) -> None:
+        self.assertEqual(list(missing_extras(loaded(**EVERYTHING))), [])

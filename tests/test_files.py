@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
 from pathlib import Path
 from unittest import mock
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.files import sync, write_new
+from fxa_auth.files import remove_dead_socket, sync, write_new
 
 
 class SyncTests(SynchronousTestCase):
@@ -49,3 +51,37 @@ class NewFileTests(SynchronousTestCase):
         self.assertRaises(FileExistsError, write_new, self.path, "second", 0o600)
         self.assertEqual(self.path.read_text(), "first")
         self.assertEqual(list(self.path.parent.iterdir()), [self.path])
+
+
+class DeadSocketTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()  # mktemp's names are too long for a socket
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / "socket"
+
+    def bound(self) -> socket.socket:
+        bound = socket.socket(socket.AF_UNIX)
+        self.addCleanup(bound.close)
+        bound.bind(str(self.path))
+        return bound
+
+    def test_one_that_nobody_listens_on_is_removed(self) -> None:
+        self.bound().close()
+        remove_dead_socket(self.path)
+        self.assertFalse(self.path.exists())
+
+    def test_one_that_somebody_listens_on_is_left(self) -> None:
+        self.bound().listen(0)
+        for _ in range(5):  # the later ones find no room to wait in
+            waiting = socket.socket(socket.AF_UNIX)
+            self.addCleanup(waiting.close)
+            waiting.setblocking(False)
+            waiting.connect_ex(str(self.path))
+            remove_dead_socket(self.path)
+            self.assertTrue(self.path.is_socket())
+
+    def test_what_is_no_socket_is_left_and_what_is_not_there_is_no_matter(self) -> None:
+        remove_dead_socket(self.path)
+        self.path.write_text("text")
+        remove_dead_socket(self.path)
+        self.assertEqual(self.path.read_text(), "text")

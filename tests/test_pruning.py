@@ -21,6 +21,7 @@ from fxa_auth.pruning import INVITES_KEPT_MS, LEASE_MS, PAUSE_S, Pruning
 from fxa_auth.records import Ban, Counted, TokenKind
 from fxa_auth.store import Store
 from fxa_auth.store.database import DatabaseUnavailable, Row, Statement
+from fxa_auth.store.suppressions import REMEMBERED_MS
 from fxa_auth.tokens import Lifetimes
 from tests.postgres import administer
 from tests.store.contract import (
@@ -137,6 +138,15 @@ class PruningContract(DatabaseContract):
             await self.give(kind, age_ms)
         await self.finished(self.pruning.prune())
         self.assertEqual(await self.ages_ms(), sorted((kind.value, age_ms) for kind, age_ms in lives))
+
+    async def test_suppressions_that_ended_long_ago_are_forgotten(self) -> None:
+        for ended_for_ms in (-1000, 0, REMEMBERED_MS - 9000, REMEMBERED_MS + 1, 10**10, REMEMBERED_MS + 2, 2 * 10**9):
+            account = await self.add(an_account(f"{ended_for_ms}@example.com", email_verified=True))
+            until_ms = NOW_MS - ended_for_ms
+            await self.store.change(self.store.suppressions.add(account.uid, "bounce", 1, NOW_MS, until_ms))
+        await self.finished(self.pruning.prune())
+        left = [NOW_MS - row["until_ms"] for row in await self.rows("suppressions")]
+        self.assertEqual(sorted(left), [-1000, 0, REMEMBERED_MS - 9000])
 
     async def test_old_dead_letters_are_removed_and_no_mail_that_waits(self) -> None:
         account = await self.add(an_account())

@@ -11,8 +11,10 @@ from twisted.logger import capturedLogs
 
 from fxa_auth import errors
 from fxa_auth.accounts import SignIn
+from fxa_auth.administration import Administration
 from fxa_auth.invitations import Invitations
 from fxa_auth.store.database import DatabaseUnavailable, Statement
+from fxa_auth.tokens import Lifetimes
 from tests.domain import EMAIL, PW, DomainTestCase, outcomes
 from tests.store.contract import OnSqliteFile
 from tests.store.on_postgres import OnPostgres
@@ -275,6 +277,33 @@ class RecreateTests(RegistrationCase):
             await self.sign_up(verified=verified)
         await self.accounts.destroy(EMAIL, PW, self.client())
         await self.assertKeptOut("invite (there is none for this address)")
+
+    async def test_one_that_nobody_verified_gives_the_invite_for_its_address_back(self) -> None:
+        """Else whoever guesses an invited address could use the invite up: make an account, and remove it."""
+        self.rule("invite")
+        await self.invite(EMAIL)
+        await self.sign_up()
+        await self.accounts.destroy(EMAIL, PW, self.client())
+        self.assertEqual(await self.uses_left(), [1])
+        await self.sign_up()
+        await self.sign_up(verified=True)
+        self.assertEqual(await self.uses_left(), [0])
+
+    async def test_an_operator_who_removes_it_gives_it_back_too(self) -> None:
+        self.rule("invite")
+        await self.invite(EMAIL)
+        await self.sign_up()
+        administration = Administration(self.store, self.customs, Lifetimes({}), self.clock, "api.example.com")
+        self.assertTrue(await administration.delete(await self.account()))
+        self.assertEqual(await self.uses_left(), [1])
+
+    async def test_a_code_is_not_given_back(self) -> None:
+        """Its holder could have mails sent to one address after another."""
+        self.rule("invite")
+        code = await self.invite()
+        await self.sign_up(code=code)
+        await self.accounts.destroy(EMAIL, PW, self.client())
+        await self.assertKeptOut("invite (the code is used up)", EMAIL, code)
 
 
 class FailureTests(RegistrationCase):

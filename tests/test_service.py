@@ -24,6 +24,9 @@ from tests.http.wire import connect, request_bytes
 ENVIRON = {"NODE_ENV": "dev", "DB_BACKEND": "memory"}
 
 
+VERP = {"verp": "bounce@example.com"}
+
+
 class Refusing(MemoryReactorClock):
     """A reactor that cannot listen, for one reason."""
 
@@ -34,11 +37,14 @@ class Refusing(MemoryReactorClock):
     def listenTCP(self, port: int, factory: Any, backlog: int = 50, interface: str = "") -> Any:
         raise CannotListenError(interface, port, self._error)
 
+    def listenUNIX(self, address: str, factory: Any, backlog: int = 50, mode: int = 0o666, wantPID: int = 0) -> Any:
+        raise CannotListenError(None, address, self._error)
+
 
 class ServiceTests(SynchronousTestCase):
-    def service(self, reactor: Any, **environ: str) -> AuthService:
+    def service(self, reactor: Any, *layers: config.Layer, **environ: str) -> AuthService:
         self.console, self.complaints = io.StringIO(), list[str]()
-        loaded = config.load([], {**ENVIRON, **environ})
+        loaded = config.load(layers, {**ENVIRON, **environ})
         return AuthService(loaded, reactor, self.console, self.complaints.append)
 
     def test_there_are_as_many_hash_threads_as_cores_that_this_process_may_use(self) -> None:
@@ -76,6 +82,30 @@ class ServiceTests(SynchronousTestCase):
         told = self.console.getvalue()
         self.assertIn("API           http://[::1]:1 ", told)
         self.assertRegex(told, r"http://[0-9.]+:3/mail/<local part>  \(SMTP sink on [0-9.]+:2\)")
+
+    def test_reports_are_listened_for_where_the_settings_say_and_by_socket_for_owner_and_group_only(self) -> None:
+        reactor = MemoryReactorClock()
+        listen = {"host": "127.0.0.2", "port": 2525, "socket": "reports.sock"}
+        service = self.service(reactor, config.Layer("a.toml", {"bounces": {**VERP, "listen": listen}}))
+        service.privilegedStartService()
+        reports = service._parts.reports
+        self.assertIn((2525, reports, 50, "127.0.0.2"), reactor.tcpServers)
+        self.assertEqual(reactor.unixServers, [("reports.sock", reports, 50, 0o660, 0)])
+
+    def test_without_a_place_no_reports_are_listened_for(self) -> None:
+        reactor = MemoryReactorClock()
+        self.service(reactor, config.Layer("a.toml", {"bounces": VERP})).privilegedStartService()
+        self.assertEqual((len(reactor.tcpServers), reactor.unixServers), (3, []))
+
+    def test_the_complaint_about_a_socket_names_it(self) -> None:
+        layer = config.Layer("a.toml", {"bounces": {**VERP, "listen": {"socket": "/nowhere/reports.sock"}}})
+        service = self.service(Refusing(errno.ENOENT), layer)
+        error = self.assertRaises(CannotStart, service._listen_for_reports, service._parts.reports)
+        self.assertEqual(
+            str(error),
+            'bounces.listen.socket = "/nowhere/reports.sock" (a.toml): cannot listen (No such file or directory);'
+            " name a file, in a folder that this user may write to, that nothing else has",
+        )
 
 
 class StopTests(TestCase):

@@ -15,15 +15,21 @@ TABLE = (
     (
         "0 pure",
         "errors records config onepw tokens hawk certificates emailaddress language publicurl fairqueue clientnetwork"
-        " invitecodes",
+        " invitecodes returnpath",
     ),
-    ("0 Twisted at hand", "clock log data files shield outgoing periodic wakeful statistics aws"),
+    ("0 Twisted at hand", "clock log data files shield outgoing periodic wakeful backoff statistics aws"),
     ("0 texts", "catalogues rendering"),
-    ("1 outside world", "store mail customs events preverify workers keyfiles devmail overload tls version"),
+    (
+        "1 outside world",
+        "store mail customs events sqs ses reports preverify workers keyfiles devmail overload tls version",
+    ),
     ("2 shared by the domain", "passwords registration"),
-    ("2 domain", "accounts sessions verification signing credentials administration invitations pruning letters"),
+    (
+        "2 domain",
+        "accounts sessions verification signing credentials administration invitations pruning letters bounces",
+    ),
     ("3 http", "http"),
-    ("4 wiring", "storage texts mailing transfer assembly extras service tap cli configfiles commands demo"),
+    ("4 wiring", "storage texts mailing hints transfer assembly extras service tap cli configfiles commands demo"),
 )
 """Every module and package at the top of fxa_auth, from the ground up; a room imports only from lower floors."""
 

@@ -27,7 +27,7 @@ from fxa_auth.commands.running import (
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import chosen_customs
 from fxa_auth.publicurl import parse_public_url
-from fxa_auth.records import Account, Tally, TokenKind
+from fxa_auth.records import Account, Suppression, Tally, TokenKind
 from fxa_auth.storage import Storage
 from fxa_auth.tokens import Lifetimes
 
@@ -123,6 +123,7 @@ async def _show(administration: Administration, account: Account) -> list[str]:
         "waiting tokens": ", ".join(sorted(waiting)) or "none",
         "queued mails": _counted(belongings.queued_mails),
         "dead letters": _counted(belongings.dead_letters),
+        "mail blocked": _blocked(belongings.suppression),
     }
     return [f"{name:<16}{value}" for name, value in rows.items()]
 
@@ -154,3 +155,7 @@ def _named(account: Account) -> str:
 
 def _counted(tally: Tally | None) -> str:
     return "none" if tally is None else f"{tally.count} (oldest {shown_time(tally.oldest_at_ms)})"
+
+
+def _blocked(suppression: Suppression | None) -> str:
+    return "no" if suppression is None else f"until {shown_time(suppression.until_ms)} ({suppression.reason})"

@@ -9,10 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
-import shlex
-import sys
-from collections.abc import Awaitable, Callable, Sequence
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from fxa_auth import emailaddress
@@ -26,11 +23,10 @@ from fxa_auth.commands.running import (
     shown_time,
     text,
 )
-from fxa_auth.config import Loaded, Settings
+from fxa_auth.config import Settings
 from fxa_auth.invitations import Invitations
 from fxa_auth.records import Invite
 from fxa_auth.storage import Storage
-from fxa_auth.store.sealingkeys import ENVIRONMENT
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -143,27 +139,3 @@ def _until(invite: Invite) -> str:
     if invite.expires_at_ms is None:
         return "for ever"
     return f"until {shown_time(invite.expires_at_ms)}"
-
-
-def create_line(loaded: Loaded, config_files: Sequence[str]) -> str:
-    """What the operator of this very daemon types to invite somebody, in whatever folder, as the daemon's own user.
-
-    ``config_files`` are the daemon's, as absolute paths.
-    """
-    program = Path(sys.executable).with_name("fxa-auth")
-    words = [str(program) if program.exists() else program.name, "invite", "create", "--email", "ADDRESS"]
-    for name in config_files:
-        words += ["--config", name]
-    if loaded.sources["env"] in ("--profile", "environment NODE_ENV"):
-        words += ["--profile", loaded.settings.env]
-    return f"cd {shlex.quote(os.getcwd())} && {shlex.join(words)}"
-
-
-def needed_environment(loaded: Loaded) -> list[str]:
-    """The environment variables by which the daemon finds its store, and without which that line does not."""
-    settings = loaded.settings
-    kind, _, variable = loaded.sources["database.url"].partition(" ")
-    of_url = [variable] if kind == "environment" else []
-    of_libpq = sorted(name for name in os.environ if name.startswith("PG")) if settings.database.is_postgres else []
-    of_keys = [place.removeprefix(ENVIRONMENT) for place in settings.sealing_keys if place.startswith(ENVIRONMENT)]
-    return [*of_url, *of_libpq, *of_keys]

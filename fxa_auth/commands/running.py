@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -18,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import react
 from twisted.logger import LogEvent, LogLevel, globalLogBeginner
 
+from fxa_auth.clock import iso_utc
 from fxa_auth.config import ConfigError, Loaded, Settings
 from fxa_auth.configfiles import load_settings
 from fxa_auth.log import Observer, observer
@@ -149,7 +149,7 @@ def say(line: str, stream: TextIO | None = None) -> None:
 
 def shown_time(ms: int) -> str:
     """A time (ms since the epoch) in UTC, to the second."""
-    return datetime.fromtimestamp(ms // 1000, UTC).isoformat().replace("+00:00", "Z")
+    return iso_utc(ms)
 
 
 def complain(line: str) -> None:

@@ -18,8 +18,11 @@ from urllib.parse import SplitResult, urlsplit
 from fxa_auth import emailaddress
 from fxa_auth.language import TAG
 from fxa_auth.records import EventKind
+from fxa_auth.returnpath import MAX_PREFIX
 
 _LONGEST_MS = 10**12
+_LONGEST_SOCKET_PATH = 107
+"""Octets that Linux has room for."""
 
 _PLACE = r'(\[[^\s"#@/?\]]*\]|[^\s"#@/?:,\[]*)(:[0-9]*)?'
 _PARAMETER = r'[a-z_]+=[^\s"#@&=]*'
@@ -28,8 +31,8 @@ _POSTGRES_URL = re.compile(
 )
 """Stricter than libpq, which takes the rest of a password with a raw ``@`` or ``/`` for a host or a database."""
 
-_EVENT_KINDS = tuple(kind.value for kind in EventKind)
 _ADDRESS = r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9][A-Za-z0-9.-]*"
+_EVENT_KINDS = tuple(kind.value for kind in EventKind)
 
 SAME_AS_DEFAULT: Any = object()
 
@@ -133,6 +136,27 @@ def _optional_base_url(url: str | None) -> str | None:
     return None if url is None else _base_url(url)
 
 
+def _queue_url(url: str | None) -> str | None:
+    if url is None:
+        return None
+    if "?" in url or "#" in url or not _split_url(url).path.strip("/"):
+        raise ValueError
+    return url
+
+
+def region_of_queue(url: str) -> str | None:
+    """The region of Amazon in the URL of a queue; None for other services, and for old URLs that name none."""
+    region, domain = r"([a-z]{2,}(?:-[a-z]+)+-[0-9]+)", r"(?:[a-z]+\.)?(?:amazonaws\.com(?:\.cn)?|api\.aws)"
+    found = re.search(rf"(?:^|\.){region}\.{domain}$", _split_url(url).hostname or "")
+    return found and found[1]
+
+
+def _region(region: str | None) -> str | None:
+    if region is not None and not re.fullmatch(r"[a-z0-9-]+", region):
+        raise ValueError
+    return region
+
+
 def _customs_url(url: str) -> str:
     return url if url in ("none", "builtin") else _base_url(url)
 
@@ -186,28 +210,25 @@ def _ehlo_name(name: str | None) -> str | None:
     return name
 
 
+def _verp(address: str | None) -> str | None:
+    if address is None:
+        return None
+    prefix, _, domain = address.rpartition("@")
+    if not re.fullmatch(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]{{1,{MAX_PREFIX}}}", prefix) or not all(prefix.split(".")):
+        raise ValueError
+    if ":" in domain or re.fullmatch(r"[0-9.]+", domain):
+        raise ValueError
+    return f"{prefix}@{_host(domain)}"
+
+
+def _socket_path(path: str | None) -> str | None:
+    if len((_text(path) or "").encode()) > _LONGEST_SOCKET_PATH:
+        raise ValueError
+    return path
+
+
 def _domain(domain: str) -> str:
     return _host(domain).lower() if domain else domain
-
-
-def _topic_arn(arn: str) -> str:
-    if arn != "disabled" and not re.fullmatch(
-        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(\.fifo)?", arn, re.ASCII
-    ):
-        raise ValueError
-    return arn
-
-
-def _event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(_EVENT_KINDS):
-        raise ValueError
-    return kinds
-
-
-def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
-    if not kinds:
-        raise ValueError
-    return _event_kinds(kinds)
 
 
 def _registration_mode(rules: tuple[str, ...]) -> tuple[str, ...]:
@@ -253,6 +274,26 @@ def _language_tags(tags: tuple[str, ...] | None) -> tuple[str, ...] | None:
     return tags
 
 
+def _topic_arn(arn: str) -> str:
+    if arn != "disabled" and not re.fullmatch(
+        r"arn:aws[a-z-]*:sns:[a-z0-9-]+:\d{12}:[\w-]{1,256}(\.fifo)?", arn, re.ASCII
+    ):
+        raise ValueError
+    return arn
+
+
+def _event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(kinds)) < len(kinds) or not set(kinds) <= set(_EVENT_KINDS):
+        raise ValueError
+    return kinds
+
+
+def _some_event_kinds(kinds: tuple[str, ...]) -> tuple[str, ...]:
+    if not kinds:
+        raise ValueError
+    return _event_kinds(kinds)
+
+
 def masked_url(text: str) -> str:
     """The text with user and password, and a password in a query, taken out of any URL in it."""
     without_user = re.sub(r"(postgres(ql)?://)[^\s\"]*@|(://)[^\s\"/?#]*@", r"\1\3***@", text)
@@ -269,6 +310,9 @@ def literal(value: Any) -> str:
 
 
 Port = Annotated[int, Kind("a port number, 0 to 65535", _within(0, 65535))]
+OptionalPort = Annotated[
+    int | None, Kind("a port number, 0 to 65535", lambda port: port if port is None else _within(0, 65535)(port))
+]
 Pause = Annotated[int, Kind("a whole number of ms, 0 or more", _within(0, _LONGEST_MS))]
 Interval = Annotated[int, Kind("a whole number of ms, 1 or more", _within(1, _LONGEST_MS))]
 Lifetime = Annotated[int, Kind("a whole number of ms, not 0; a negative one expires at once", _lifetime)]
@@ -280,10 +324,15 @@ FilePath = Annotated[str, Kind("a file name", _text)]
 KeyPlaces = Annotated[tuple[str, ...], Kind('a list of file names or "env:NAME", one at least', _key_places)]
 OptionalFilePath = Annotated[str | None, Kind("a file name", _text)]
 Text = Annotated[str, Kind("text on one line", _line)]
+OptionalSocketPath = Annotated[str | None, Kind(f"a file name of at most {_LONGEST_SOCKET_PATH} octets", _socket_path)]
 OptionalText = Annotated[str | None, Kind("text on one line", _text)]
 BaseUrl = Annotated[str, Kind("an http(s) URL without user, query and fragment", _base_url)]
 OptionalBaseUrl = Annotated[str | None, Kind("an http(s) URL without user, query and fragment", _optional_base_url)]
 CustomsUrl = Annotated[str, Kind('"builtin", "none" or an http(s) URL without user, query and fragment', _customs_url)]
+OptionalQueueUrl = Annotated[
+    str | None, Kind("an http(s) URL such as https://sqs.us-east-1.amazonaws.com/123456789012/bounces", _queue_url)
+]
+OptionalRegion = Annotated[str | None, Kind("a region such as us-east-1", _region)]
 JkuList = Annotated[tuple[str, ...], Kind("a list of http(s) URLs without user and fragment", _jku_list)]
 DatabaseUrl = Annotated[
     str,
@@ -303,18 +352,22 @@ OptionalUrl = Annotated[str | None, Kind("an http(s) URL without user", _optiona
 Colour = Annotated[str, Kind("a colour such as #0a67c4", _colour)]
 LanguageTag = Annotated[str, Kind("a language tag, such as pt-BR", _language_tag)]
 LanguageTags = Annotated[tuple[str, ...] | None, Kind("a list of language tags, such as pt-BR", _language_tags)]
-Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
-TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
-EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
-SomeEventKinds = Annotated[
-    tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
+Verp = Annotated[
+    str | None,
+    Kind(f"an ASCII mail address such as bounce@example.com, with at most {MAX_PREFIX} characters before the @", _verp),
 ]
+Domain = Annotated[str, Kind('a domain name, or "" for none', _domain)]
 RegistrationMode = Annotated[
     tuple[Literal["open", "closed", "invite", "domains", "first"], ...],
     Kind('["open"], ["closed"], or a list of invite, domains, first, each once at most', _registration_mode),
 ]
 MailDomains = Annotated[
     tuple[str, ...], Kind('a list of mail domains such as ["example.com"], without @ and *', _mail_domains)
+]
+TopicArn = Annotated[str, Kind('"disabled" or arn:aws:sns:REGION:ACCOUNT:NAME', _topic_arn)]
+EventKinds = Annotated[tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}", _event_kinds)]
+SomeEventKinds = Annotated[
+    tuple[str, ...], Kind(f"a list of some of {', '.join(_EVENT_KINDS)}, one at least", _some_event_kinds)
 ]
 TrustedProxies = Annotated[
     int | tuple[str, ...] | Literal["loopback"],

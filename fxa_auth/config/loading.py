@@ -15,12 +15,11 @@ from typing import Any
 
 import msgspec
 
-from fxa_auth.config.kinds import Refused, literal
+from fxa_auth.config.kinds import Refused, literal, region_of_queue
 from fxa_auth.config.tree import DECLARED, DEFAULT_DATABASE_URL, DEFAULT_PROFILE, Declared, Settings
 
 _BY_NAME = {declared.name: declared for declared in DECLARED}
 _TABLES = {name[: dot.start()] for name in _BY_NAME for dot in re.finditer(r"\.", name)}
-_NOT_BUILT = ("bounces",)
 _BACKEND_URLS = {"sqlite": DEFAULT_DATABASE_URL, "memory": "sqlite://", "postgres": "postgresql://"}
 
 
@@ -109,16 +108,9 @@ def _read_table(table: Mapping[str, Any], prefix: str, source: str, offers: dict
             yield from _read_table(value, f"{name}.", source, offers)
         elif name in _TABLES:
             yield f"{name} ({source}): must be a table of settings"
-        elif name in _NOT_BUILT:
-            yield from _not_built(name, value, source)
         else:
             near = difflib.get_close_matches(name, _BY_NAME, n=1)
             yield f"{name} ({source}): no such setting" + (f", did you mean {near[0]}?" if near else ": remove it")
-
-
-def _not_built(name: str, value: Any, source: str) -> Iterator[str]:
-    for member in value if isinstance(value, Mapping) and value else [None]:
-        yield f"{name if member is None else f'{name}.{member}'} ({source}): not built yet: leave it out"
 
 
 def _read_environment(environ: Mapping[str, str], offers: dict[str, _Offer]) -> Iterator[str]:
@@ -178,6 +170,25 @@ def _check_together(values: Mapping[str, Any], sources: Mapping[str, str]) -> It
             f" {first} = {values[first]} ({sources[first]})"
         )
     yield from _check_registration(values, sources)
+    yield from _check_queues(values, sources)
+    for name in ("bounces.listen.port", "bounces.listen.socket"):
+        if values.get(name) is not None and "bounces.verp" in values and values["bounces.verp"] is None:
+            mend = f"{name} ({sources[name]}) is set: name the address that reports come back to, or set neither"
+            yield f"bounces.verp = unset ({sources['bounces.verp']}): {mend}"
+
+
+def _check_queues(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:
+    """The region of each queue has to be known, and one only."""
+    for name in ("bounces.bounceQueueUrl", "bounces.complaintQueueUrl"):
+        if (url := values.get(name)) is None or "bounces.region" not in values:
+            continue
+        region, named = values["bounces.region"], region_of_queue(url)
+        if region is None and named is None:
+            mend = f"{name} ({sources[name]}) is set but names no region: say here which it is, such as us-east-1"
+            yield f"bounces.region = unset ({sources['bounces.region']}): {mend}"
+        elif region is not None and named is not None and region != named:
+            mend = f"{name} ({sources[name]}) is in {named}: leave this out, or mend the one that is wrong"
+            yield f"bounces.region = {literal(region)} ({sources['bounces.region']}): {mend}"
 
 
 def _check_registration(values: Mapping[str, Any], sources: Mapping[str, str]) -> Iterator[str]:

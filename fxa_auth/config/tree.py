@@ -33,6 +33,10 @@ from fxa_auth.config.kinds import (
     Name,
     OptionalBaseUrl,
     OptionalFilePath,
+    OptionalPort,
+    OptionalQueueUrl,
+    OptionalRegion,
+    OptionalSocketPath,
     OptionalText,
     OptionalUrl,
     Pause,
@@ -45,8 +49,10 @@ from fxa_auth.config.kinds import (
     Text,
     TopicArn,
     TrustedProxies,
+    Verp,
     literal,
     masked_url,
+    region_of_queue,
 )
 from fxa_auth.records import TokenKind
 
@@ -225,6 +231,54 @@ class I18n(SettingsGroup, frozen=True):
     supported_languages: Annotated[LanguageTags, Setting("The languages on offer; unset, all that there are.")] = None
 
 
+class ReportListening(SettingsGroup, frozen=True):
+    host: Annotated[Host, Setting("The address that the listener for reports has its port on.")] = "127.0.0.1"
+    port: Annotated[
+        OptionalPort,
+        Setting("The port where reports are taken in by SMTP; unset is none, 0 is any free one. Needs bounces.verp."),
+    ] = None
+    socket: Annotated[
+        OptionalSocketPath,
+        Setting(
+            "The Unix socket where reports are taken in, by LMTP or SMTP, from its owner and its group; unset is none."
+            " Needs bounces.verp."
+        ),
+    ] = None
+
+
+class Bounces(SettingsGroup, frozen=True):
+    bounce_queue_url: Annotated[
+        OptionalQueueUrl,
+        Setting("The SQS queue to which SES reports bounces, by way of SNS; unset is none.", env="BOUNCE_QUEUE_URL"),
+    ] = None
+    complaint_queue_url: Annotated[
+        OptionalQueueUrl, Setting("The SQS queue to which SES reports complaints.", env="COMPLAINT_QUEUE_URL")
+    ] = None
+    region: Annotated[
+        OptionalRegion,
+        Setting("The region of both queues; unset is the one that a queue's URL names.", env="BOUNCE_REGION"),
+    ] = None
+    verp: Annotated[
+        Verp,
+        Setting(
+            "What the return path of each mail is made of, so that reports about it can be told from others:"
+            " bounce@example.com makes bounce+CODE@example.com; unset, mails have the return path that smtp says."
+        ),
+    ] = None
+    listen: ReportListening = msgspec.field(default_factory=ReportListening)
+    suppression_time: Annotated[
+        Pause,
+        Setting(
+            "Time in ms for which a verified account gets no mail after one bounced for good or was called abuse; 0 is"
+            " not at all."
+        ),
+    ] = 604_800_000
+
+    def region_of(self, queue_url: str) -> str:
+        """The region of a queue of these settings, which has been checked to be known."""
+        return self.region or region_of_queue(queue_url) or ""
+
+
 class TokenLifetimes(SettingsGroup, frozen=True):
     account_reset_token: Annotated[Lifetime, Setting("How long an accountResetToken lives, in ms.")] = 900_000
     password_forgot_token: Annotated[Lifetime, Setting("How long a passwordForgotToken lives, in ms.")] = 3_600_000
@@ -274,40 +328,6 @@ class Hawk(SettingsGroup, frozen=True):
         Literal["compat", "strict"],
         Setting("Strict refuses clocks more than 60 s off and repeated requests; compat lets both pass."),
     ] = "compat"
-
-
-class EventsOnSns(SettingsGroup, frozen=True):
-    kinds: Annotated[SomeEventKinds, Setting("The events that are published to snsTopicArn.")] = ("verified", "delete")
-
-
-class EventsOnStdout(SettingsGroup, frozen=True):
-    kinds: Annotated[
-        EventKinds, Setting("The events that are written to stdout, a line of JSON each; an empty list is none.")
-    ] = ()
-
-
-class Events(SettingsGroup, frozen=True):
-    retention: Annotated[
-        Pause, Setting("Time in ms for which events are kept at least; longer while a publisher is not done with them.")
-    ] = 604_800_000
-    sns: EventsOnSns = msgspec.field(default_factory=EventsOnSns)
-    stdout: EventsOnStdout = msgspec.field(default_factory=EventsOnStdout)
-
-
-class Basket(SettingsGroup, frozen=True):
-    api_url: Annotated[
-        OptionalBaseUrl,
-        Setting("The Basket service that is told of verified addresses; unset is none.", env="BASKET_API_URL"),
-    ] = None
-    api_key: Annotated[
-        OptionalText, Setting("The key by which Basket knows this server.", env="BASKET_API_KEY", secret=True)
-    ] = None
-
-
-class Aws(SettingsGroup, frozen=True):
-    endpoint_url: Annotated[
-        OptionalBaseUrl, Setting("A service that is asked instead of Amazon's, and speaks like them; unset is none.")
-    ] = None
 
 
 _REPORT_ONLY = "Whether this rule only has logged what it would have blocked."
@@ -369,6 +389,40 @@ class Limits(SettingsGroup, frozen=True):
     bans: Bans = msgspec.field(default_factory=Bans)
 
 
+class EventsOnSns(SettingsGroup, frozen=True):
+    kinds: Annotated[SomeEventKinds, Setting("The events that are published to snsTopicArn.")] = ("verified", "delete")
+
+
+class EventsOnStdout(SettingsGroup, frozen=True):
+    kinds: Annotated[
+        EventKinds, Setting("The events that are written to stdout, a line of JSON each; an empty list is none.")
+    ] = ()
+
+
+class Events(SettingsGroup, frozen=True):
+    retention: Annotated[
+        Pause, Setting("Time in ms for which events are kept at least; longer while a publisher is not done with them.")
+    ] = 604_800_000
+    sns: EventsOnSns = msgspec.field(default_factory=EventsOnSns)
+    stdout: EventsOnStdout = msgspec.field(default_factory=EventsOnStdout)
+
+
+class Basket(SettingsGroup, frozen=True):
+    api_url: Annotated[
+        OptionalBaseUrl,
+        Setting("The Basket service that is told of verified addresses; unset is none.", env="BASKET_API_URL"),
+    ] = None
+    api_key: Annotated[
+        OptionalText, Setting("The key by which Basket knows this server.", env="BASKET_API_KEY", secret=True)
+    ] = None
+
+
+class Aws(SettingsGroup, frozen=True):
+    endpoint_url: Annotated[
+        OptionalBaseUrl, Setting("A service that is asked instead of Amazon's, and speaks like them; unset is none.")
+    ] = None
+
+
 class Settings(SettingsGroup, frozen=True):
     """The whole tree. ``env`` comes first: the defaults of all others depend on it."""
 
@@ -425,6 +479,7 @@ class Settings(SettingsGroup, frozen=True):
     smtp: Smtp = msgspec.field(default_factory=Smtp)
     branding: Branding = msgspec.field(default_factory=Branding)
     i18n: I18n = msgspec.field(default_factory=I18n)
+    bounces: Bounces = msgspec.field(default_factory=Bounces)
     token_lifetimes: TokenLifetimes = msgspec.field(default_factory=TokenLifetimes)
     sns_topic_arn: Annotated[
         TopicArn, Setting("The Amazon SNS topic that events are published to; disabled is none.", env="SNS_TOPIC_ARN")

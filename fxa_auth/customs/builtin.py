@@ -14,6 +14,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, DeferredLock, TimeoutError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from fxa_auth import clientnetwork, errors
@@ -36,7 +37,7 @@ from fxa_auth.records import Counted, Recorded
 _log = Logger()
 
 LEASE_MS = 60_000
-"""How long a password that is being checked counts when its daemon has died."""
+"""How long a password that is being checked counts when its daemon has died; until then it is renewed in time."""
 
 POLL_S = 0.25
 """How often to look for the outcome of passwords that other daemons check."""
@@ -57,6 +58,8 @@ class Records(Protocol):
         leased_until_ms: int | None,
         expires_at_ms: int,
     ) -> tuple[bool, Sequence[int]]: ...
+
+    async def renew(self, event: Counted, leased_until_ms: int) -> None: ...
 
     def release(self, event: Counted) -> Step: ...
 
@@ -107,7 +110,8 @@ class BuiltinCustoms:
         client, now_ms = clientnetwork.of(ip), time_ms(self._clock)
         recorded = await self._records.recorded(client, email, network_keys(ip), now_ms)
         found = verdicts(self._rules, action, recorded, now_ms)
-        if strictest(found) is None and any(verdict.rule == MAILS and not verdict.block for verdict in found):
+        may_go_on = strictest(found) is None
+        if may_go_on and any(verdict.rule == MAILS and not verdict.block for verdict in found):
             found.append(await self._count_mail(email))
         self._heed(found, client, email, action)
 
@@ -122,13 +126,15 @@ class BuiltinCustoms:
         try:
             await self._stand_in_line(line, attempt, action)
             guess = _Guess((self._records.release(attempt),), lambda: self._count_failure(attempt, action))
+            renewing = self._begin_renewing(attempt)
             try:
                 yield guess
-            except BaseException:
+            except Exception:
                 if not guess.was_wrong:
                     await self._tell("guess.untried", self._records.remove(attempt))
                 raise
             finally:
+                renewing.stop()
                 line.tell_outcome()
         finally:
             line.members -= 1
@@ -184,6 +190,18 @@ class BuiltinCustoms:
             await self._tell("guess.untried", self._records.remove(attempt))
         self._heed([verdict], attempt.client, attempt.email, action)
         return is_in
+
+    def _begin_renewing(self, attempt: Counted) -> LoopingCall:
+        """See that an attempt counts as under way however long it is, until the call is stopped."""
+
+        def renew() -> Deferred[None]:
+            leased_until_ms = time_ms(self._clock) + LEASE_MS
+            return Deferred.fromCoroutine(self._tell("guess.lease", self._records.renew(attempt, leased_until_ms)))
+
+        renewing = LoopingCall(renew)
+        renewing.clock = self._clock
+        renewing.start(LEASE_MS / 2000, now=False)
+        return renewing
 
     async def _count_mail(self, email: str) -> Verdict:
         """Count a mail that is asked for; what is one too many counts too, but what comes after it does not."""
@@ -242,7 +260,7 @@ class BuiltinCustoms:
             _log.info("customs.blocked", **about)
 
     async def _tell(self, what: str, telling: Awaitable[object]) -> None:
-        """Have something recorded that is in a client's favour; if that fails, the client has to wait, and no more."""
+        """Have something recorded; if that fails, somebody is limited for longer or shorter, and no more than that."""
         try:
             await telling
         except Exception as error:

@@ -59,14 +59,15 @@ class Rules:
     @property
     def login_memory_ms(self) -> int:
         """How long a failed login can matter to any rule."""
-        return max(self.logins.memory_ms, self.lockout.memory_ms)
+        return max(self.logins.memory_ms, self.lockout.window_ms)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one rule says. ``count`` events, or ``count`` within the window that was one too narrow for them.
+    """What one rule says.
 
-    ``retry_after_s`` is 0 unless it blocks; ``until_ms`` is when all that was counted is forgotten.
+    ``count`` is how many events it goes by: those that were too many, or else those of the last ``window_ms``.
+    ``until_ms`` is when they are forgotten. ``retry_after_s`` is 0 unless it blocks.
     """
 
     rule: str
@@ -104,8 +105,16 @@ def judge_lockout(rule: Rule, times_ms: Sequence[int], now_ms: int) -> Verdict:
 def judge_ban(ban: Ban, report_only: bool, now_ms: int) -> Verdict:
     """Whether a ban is still in force."""
     left_ms = max(0, ban.expires_at_ms - now_ms)
-    length_ms = ban.expires_at_ms - ban.banned_at_ms
-    return Verdict(BAN, left_ms > 0, False, _seconds(left_ms), 1, length_ms, ban.expires_at_ms, report_only)
+    return Verdict(
+        rule=BAN,
+        block=left_ms > 0,
+        lockout=False,
+        retry_after_s=_seconds(left_ms),
+        count=1,
+        window_ms=ban.expires_at_ms - ban.banned_at_ms,
+        until_ms=ban.expires_at_ms,
+        report_only=report_only,
+    )
 
 
 def verdicts(rules: Rules, action: str, recorded: Recorded, now_ms: int) -> list[Verdict]:
@@ -127,7 +136,16 @@ def strictest(found: Iterable[Verdict]) -> Verdict | None:
 def _verdict(
     rule: Rule, count: int, until_ms: int, *, block: bool = False, lockout: bool = False, wait_ms: int = 0
 ) -> Verdict:
-    return Verdict(rule.name, block, lockout, _seconds(wait_ms), count, rule.window_ms, until_ms, rule.report_only)
+    return Verdict(
+        rule=rule.name,
+        block=block,
+        lockout=lockout,
+        retry_after_s=_seconds(wait_ms),
+        count=count,
+        window_ms=rule.window_ms,
+        until_ms=until_ms,
+        report_only=rule.report_only,
+    )
 
 
 def _seconds(ms: int) -> int:

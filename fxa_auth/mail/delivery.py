@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from fxa_auth.backoff import Backoff
 from fxa_auth.clock import time_ms
-from fxa_auth.mail.backoff import Backoff
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.records import ClaimedMail, Letter, MailKind

@@ -14,8 +14,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from fxa_auth.backoff import Backoff
 from fxa_auth.clock import time_ms
-from fxa_auth.mail.backoff import Backoff
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.delivery import ClaimedMails, Delivery, MailCounts, Server
 from fxa_auth.records import ClaimedMail, Letter, MailKind, Outlook

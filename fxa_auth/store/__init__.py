@@ -19,6 +19,7 @@ from fxa_auth.store.leases import LeaseTable
 from fxa_auth.store.limits import LimitTable
 from fxa_auth.store.mails import MailTable
 from fxa_auth.store.seal import Seal
+from fxa_auth.store.suppressions import SuppressionTable
 from fxa_auth.store.tokens import TokenTable
 
 _log = Logger()
@@ -41,12 +42,14 @@ class Store:
         self.tokens = TokenTable(database, seal)
         self.mails = MailTable(database, seal)
         self.events = EventTable()
-        self.event_log = EventLog(database)
-        self.event_recorded = lambda: None
         self.invites = InviteTable(database)
         self.leases = LeaseTable()
+        self.suppressions = SuppressionTable(database)
         self.limits = LimitTable(database)
         self.bans = BanTable(database)
+        self.event_log = EventLog(database)
+        self.leases = LeaseTable()
+        self.event_recorded = lambda: None
         self._has_told = False
 
     async def change(self, *steps: Statement) -> list[Sequence[Row]]:

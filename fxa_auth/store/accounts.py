@@ -32,6 +32,12 @@ class AccountTable:
         rows = await self._database.point(f"SELECT {_COLUMNS} FROM accounts WHERE uid = :uid", {"uid": uid})
         return self._account(rows[0]) if rows else None
 
+    async def uid_of(self, normalized_email: str) -> bytes | None:
+        """The uid of the account of this address; opens nothing that is sealed."""
+        sql = "SELECT uid FROM accounts WHERE normalized_email = :normalized_email"
+        rows = await self._database.point(sql, {"normalized_email": normalized_email})
+        return rows[0]["uid"] if rows else None
+
     async def exists(self, uid: bytes) -> bool:
         return bool(await self._database.point("SELECT 1 FROM accounts WHERE uid = :uid", {"uid": uid}))
 
@@ -57,6 +63,10 @@ class AccountTable:
             " RETURNING uid"
         )
         return Statement(sql, {"uid": uid, "received_at_ms": received_at_ms})
+
+    def remove_unverified(self, uid: bytes) -> Statement:
+        """Remove an account with its tokens and mails, unless its address is verified; returns the uid."""
+        return Statement("DELETE FROM accounts WHERE uid = :uid AND NOT email_verified RETURNING uid", {"uid": uid})
 
     def add(self, account: Account, demand: str) -> Statement:
         """Insert an account unless its address is taken."""

@@ -71,6 +71,20 @@ class InviteTable:
             Statement(record, {"id": invite_id, "uid": uid}),
         )
 
+    def give_back(self, uid: bytes) -> Statement:
+        """Give a use back to the invite for an address, if nobody has verified the account that came by it.
+
+        It goes before the step that removes the account. Without it a stranger who knows the address could use its
+        invite up. A code is used up for good, as its holder could have mails sent to one address after another.
+        """
+        sql = (
+            "UPDATE invites SET uses_left = uses_left + 1"
+            " WHERE normalized_email IS NOT NULL AND uses_left < uses AND id ="
+            " (SELECT invite_id FROM invite_uses JOIN accounts ON accounts.uid = invite_uses.uid"
+            " WHERE accounts.uid = :uid AND NOT accounts.email_verified)"
+        )
+        return Statement(sql, {"uid": uid})
+
     def revoke(self, invite_id: bytes) -> Statement:
         """Remove an invite, and answer its id; the accounts that came by it stay."""
         return Statement("DELETE FROM invites WHERE id = :id RETURNING id", {"id": invite_id})

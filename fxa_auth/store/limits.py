@@ -90,6 +90,14 @@ class LimitTable:
         _, taken_in, settled = await self._database.change(steps)
         return bool(taken_in), [row["at_ms"] for row in settled]
 
+    async def renew(self, event: Counted, leased_until_ms: int) -> None:
+        """Let an event that is leased count for longer."""
+        sql = (
+            "UPDATE limit_events SET leased_until_ms = :leased_until_ms"
+            " WHERE email = :email AND client = :client AND id = :id AND leased_until_ms IS NOT NULL"
+        )
+        await self._database.change([Statement(sql, {**_key(event), "leased_until_ms": leased_until_ms})])
+
     def release(self, event: Counted) -> Statement:
         """The step by which an event counts no longer."""
         sql = "DELETE FROM limit_events WHERE email = :email AND client = :client AND id = :id"

@@ -30,6 +30,9 @@ GRACE_S = 1.0
 """How long after the server's own time limit a statement counts as lost, and its connection with it."""
 
 _ATTEMPTS = 3
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
+"""Whatever the default of the database: each step sees what was committed while it, or one before it, waited."""
+
 _DEFAULTS = {
     "application_name": "fxa-auth",
     "keepalives_idle": "30",
@@ -275,7 +278,7 @@ class PostgresDatabase:
         now_ms = time_ms(self._reactor)
         self._upgrading = connection
         try:
-            await connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED", {})
+            await connection.execute(_BEGIN, {})
             await connection.execute("SET LOCAL statement_timeout = 0", {})
             await connection.execute("SET LOCAL lock_timeout = 0", {})
             await connection.execute("SELECT pg_advisory_xact_lock(:lock)", {"lock": MIGRATION_LOCK})
@@ -308,7 +311,7 @@ async def _version(connection: Connection) -> int:
 async def _in_transaction(connection: Connection, statements: Sequence[Statement]) -> list[Sequence[Row]]:
     results: list[Sequence[Row]] = []
     try:
-        await connection.execute("BEGIN", {})
+        await connection.execute(_BEGIN, {})
         for statement in statements:
             rows, touched = await connection.execute(statement.sql, statement.params)
             if statement.demand is not None and touched < 1:

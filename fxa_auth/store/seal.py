@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from fxa_auth.store.database import DatabaseUnavailable
 
@@ -52,13 +54,15 @@ class Seal:
     """Seals with one key and opens with several; they arrive once the database has told which ones it wants."""
 
     def __init__(self) -> None:
+        self._keys: tuple[bytes, ...] = ()
         self._ciphers: dict[bytes, AESGCM] = {}
         self._newest = b""
 
     def use(self, newest: bytes, *older: bytes) -> None:
         """Seal with ``newest`` from now on, and open what any of the keys (32 bytes each) has sealed."""
+        self._keys = (newest, *older)
         self._newest = _FORMAT + key_id(newest)
-        self._ciphers = {_FORMAT + key_id(key): AESGCM(key) for key in (newest, *older)}
+        self._ciphers = {_FORMAT + key_id(key): AESGCM(key) for key in self._keys}
 
     def close(self, value: bytes, table: str, column: str, row: bytes) -> bytes:
         """Seal a value for its place; ``row`` is the row's primary key."""
@@ -79,6 +83,17 @@ class Seal:
             return cipher.decrypt(nonce, ciphertext, _place(table, column, row))
         except (InvalidTag, ValueError):  # ValueError: too short to hold a nonce
             raise BrokenSeal(f"{table}.{column} is damaged or was moved from another row") from None
+
+    def derived_keys(self, purpose: str) -> list[bytes]:
+        """For a purpose besides sealing, a key (32 bytes) made from each of the keys; the newest one's comes first.
+
+        All daemons on the database have them in common. The purpose is a name that must not change.
+
+        :raises DatabaseUnavailable: the keys are not loaded yet
+        """
+        self.require_keys()
+        info = f"fxa-auth {purpose}".encode()
+        return [HKDF(SHA256(), KEY_LENGTH, None, info).derive(key) for key in self._keys]
 
     @property
     def newest_id(self) -> str:

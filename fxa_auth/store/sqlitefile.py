@@ -11,7 +11,7 @@ import fcntl
 import os
 import sqlite3
 import tempfile
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,6 @@ _LOCKED_BYTES = (0x40000000, 512)
 """Where SQLite keeps its locks in a file (its file format, "the lock-byte page"): a WAL user has some of it always."""
 
 _LOGS = ("-wal", "-journal")
-_OF_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _NO_LINKS_HERE = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS)
 
 
@@ -62,13 +61,13 @@ def copy_pages(source: Path, made: Path, progress: Callable[[int, int], None]) -
 
     ``progress`` is told the pages done and their number.
 
-    :raises UnusableDatabase: the source is not there, or damaged
+    :raises UnusableDatabase: there is no source, or it is damaged
     :raises DatabaseUnavailable: the source cannot be read
     """
     if not source.is_file():
         raise UnusableDatabase(f"{source}: there is no such file")
     with (
-        _damage_told(source, _OF_DAMAGE),
+        _corruption_told(source),
         told(str(source)),
         closing(sqlite3.connect(source.absolute().as_uri() + "?mode=ro", uri=True, isolation_level=None)) as reader,
         closing(sqlite3.connect(made, isolation_level=None)) as writer,
@@ -126,13 +125,21 @@ def inspect(path: Path, shown: Path, wanted: Digests | None = None) -> Content:
 
 
 @contextmanager
-def _damage_told(shown: Path, codes: Container[int] | None = None) -> Iterator[None]:
-    """Call it damage if a file cannot be read, or only if SQLite says so by one of these codes."""
+def _corruption_told(shown: Path) -> Iterator[None]:
+    """As ``_damage_told``, but let pass what says nothing of the file's content: it may be locked, or another's."""
     try:
         yield
     except DatabaseUnavailable as error:
-        if codes is not None and getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF not in codes:
+        if type(error.__cause__) is not sqlite3.DatabaseError:
             raise
+        raise UnusableDatabase(f"{shown} is damaged ({first_line(error.__cause__)}): use another copy") from error
+
+
+@contextmanager
+def _damage_told(shown: Path) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseUnavailable as error:
         reason = first_line(error.__cause__ or error)
         raise UnusableDatabase(f"{shown} is damaged ({reason}): use another copy") from error
 

@@ -8,12 +8,14 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.acceptance import (
+    test_bounces,
     test_crash,
     test_limits,
     test_mail,
     test_pyfxa,
     test_races,
     test_registration,
+    test_reports,
     test_running,
     test_secrets,
     test_starting,
@@ -21,12 +23,14 @@ from tests.acceptance import (
 from tests.acceptance.daemon import Daemon
 
 MODULES = (
+    test_bounces,
     test_crash,
     test_limits,
     test_mail,
     test_pyfxa,
     test_races,
     test_registration,
+    test_reports,
     test_running,
     test_secrets,
     test_starting,

@@ -17,9 +17,11 @@ from twisted.trial.unittest import SynchronousTestCase
 from fxa_auth.store.schema import MIGRATION_LOCK
 from tests.acceptance.daemon import Daemon, eventually, free_ports, started
 from tests.acceptance.smtp_server import SmtpServer
+from tests.acceptance.test_bounces import FeedbackCase
 from tests.acceptance.wire import Answer, Call, Token, Wire, credentials, mailed_code, new_email
 from tests.commands.operator import run_command
 from tests.postgres import create_database, started_server
+from tests.test_ses import a_bounce
 
 QUICK = "[database]\nstatementTimeout = 1000\nlockTimeout = 1000\n"
 UNAVAILABLE = (503, 201)
@@ -142,6 +144,26 @@ class TwoDaemonsCase(SynchronousTestCase):
         self.daemons = (first, second)
         self.wires = [Wire(daemon) for daemon in self.daemons]
         self.email = new_email()
+
+
+class BounceTests(FeedbackCase):
+    def setUp(self) -> None:
+        self.server = started_server()
+        self.addCleanup(self.server.close)
+        self.database_url = create_database(self.server.url())
+        super().setUp()
+        self.daemon.start()
+
+    def test_a_bounce_stays_in_its_queue_until_the_database_is_back(self) -> None:
+        email, _ = self.sign_up()
+        self.server.stop()
+        self.bounces.publish(a_bounce("Permanent", email))
+        self.wait_for(op="sqs.message_kept")
+        self.assertEqual(self.bounces.left(), 1)
+        self.server.start()
+        eventually(lambda: self.login(email) == (400, 102), "an account that is gone")
+        self.bounces.wait_until_empty()
+        self.wait_for(op="sqs.works_again", queue="bounces")
 
 
 class TwoDaemonsTests(TwoDaemonsCase):

@@ -57,7 +57,7 @@ class ProductionTests(SynchronousTestCase):
         self.assertEqual(refused.body["message"], "Registration refused: closed (no accounts are made here)")
         [told] = daemon.entries(op="server.registration_closed")
         self.assertEqual(told["setting"], 'registration.mode = ["closed"] (default)')
-        self.assertIn(f"invite instead of closed in registration.mode ({daemon.folder / 'my.toml'})", told["mend"])
+        self.assertIn(f'write mode = ["invite"] below [registration] in {daemon.folder / "my.toml"}, ', told["mend"])
         self.assertEqual(told["user"], pwd.getpwuid(os.geteuid()).pw_name)
         self.assertIn("DATABASE_URL", told["environment"])
         self.type(told["run"].replace("ADDRESS", email), daemon)

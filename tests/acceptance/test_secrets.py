@@ -225,8 +225,12 @@ class DevelopmentTests(SecretsCase):
 
 class ProductionTests(SecretsCase):
     def test_a_whole_life(self) -> None:
-        told = {"events.json": json.dumps({"events": {"stdout": {"kinds": [kind.value for kind in EventKind]}}})}
-        daemon = Daemon("prod", environ={"LOG_LEVEL": "trace", "CONFIG_FILES": "events.json"}, files=told)
+        settings = {
+            "events": {"stdout": {"kinds": [kind.value for kind in EventKind]}},
+            "limits": {"mails": {"max": 100}},
+        }
+        files = {"life.json": json.dumps(settings)}
+        daemon = Daemon("prod", environ={"LOG_LEVEL": "trace", "CONFIG_FILES": "life.json"}, files=files)
         self.addCleanup(daemon.close)
         mail_server = SmtpServer(daemon.smtp_port)
         self.addCleanup(mail_server.stop)

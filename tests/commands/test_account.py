@@ -70,6 +70,7 @@ class AccountTests(StoreCase):
             "waiting tokens  none\n"
             "queued mails    none\n"
             "dead letters    none\n"
+            "mail blocked    no\n"
         )
         self.assertEqual(shown, Outcome(0, expected, ""))
 
@@ -91,6 +92,17 @@ class AccountTests(StoreCase):
             secrets += [token.data, token.id, token.id_hash, token.auth_key]
         for secret in secrets:
             self.assertNotIn(secret.hex()[:16], shown.out)
+
+    async def test_show_tells_of_blocked_mail(self) -> None:
+        until_ms = 4_102_444_800_000
+        await self.change(
+            lambda store: [
+                store.accounts.verify_email(self.account.uid),
+                store.suppressions.add(self.account.uid, "bounce: Permanent", CREATED_AT_MS, CREATED_AT_MS, until_ms),
+            ]
+        )
+        shown = await self.type("show", "me@example.com")
+        self.assertIn("mail blocked    until 2100-01-01T00:00:00Z (bounce: Permanent)\n", shown.out)
 
     async def test_what_a_client_chose_does_not_steer_the_terminal(self) -> None:
         sly = an_account("\x9b2J\u202e\u00e9@example.com", locale="a\x1b[2J")

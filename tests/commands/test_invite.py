@@ -1,20 +1,15 @@
-"""``fxa-auth invite`` as an operator types it, and the line by which a daemon's log tells how."""
+"""``fxa-auth invite`` as an operator types it."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sys
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.commands.durations import duration_ms
-from fxa_auth.commands.invite import create_line, needed_environment
-from fxa_auth.config import Layer, load
 from fxa_auth.invitecodes import code_hash
 from fxa_auth.records import Invite
 from tests.commands.operator import Outcome, StoreCase
@@ -159,39 +154,3 @@ class DurationTests(SynchronousTestCase):
         for text in ("", "0d", "7", "d", "7 d", "7D", "-1d", "1.5h", "1m", "7d ", "36600000d", "9" * 5000 + "d", "٣d"):
             with self.assertRaises(argparse.ArgumentTypeError, msg=text):
                 duration_ms(text)
-
-
-class LineTests(SynchronousTestCase):
-    """What the log of a daemon tells its operator to type."""
-
-    def test_the_line_names_program_folder_files_and_a_profile_that_no_file_names(self) -> None:
-        folder = Path(self.mktemp(), "it's here").absolute()
-        folder.mkdir(parents=True)
-        (folder / "fxa-auth").touch()
-        self.patch(sys, "executable", str(folder / "python"))
-        self.patch(os, "getcwd", lambda: "/var/lib/fxa auth")
-        for environ, profile, more in (
-            ({}, None, ""),
-            ({"NODE_ENV": "stage"}, None, " --profile stage"),
-            ({"NODE_ENV": "stage"}, "prod", " --profile prod"),
-        ):
-            line = create_line(load([], environ, profile), ["/etc/a.toml", "/etc/b.toml"])
-            program = f"'{str(folder / 'fxa-auth').replace(chr(39), chr(39) + chr(34) + chr(39) + chr(34) + chr(39))}'"
-            files = "--config /etc/a.toml --config /etc/b.toml"
-            expected = f"cd '/var/lib/fxa auth' && {program} invite create --email ADDRESS {files}{more}"
-            self.assertEqual(line, expected)
-
-    def test_where_the_program_is_not_beside_the_interpreter_it_is_left_to_the_path(self) -> None:
-        self.patch(sys, "executable", "/nowhere/python")
-        self.assertIn(" && fxa-auth invite create --email ADDRESS", create_line(load([], {}), []))
-
-    def test_the_environment_that_the_line_needs(self) -> None:
-        self.patch(os, "environ", {"PGPASSWORD": "secret", "PGHOST": "db", "HOME": "/"})
-        keys = Layer("a.toml", {"sealingKeys": ["env:SEAL", "var/old.key"]})
-        for layers, environ, needed in (
-            ([], {"PORT": "1"}, []),
-            ([], {"DATABASE_URL": "sqlite:///x"}, ["DATABASE_URL"]),
-            ([keys], {"DB_BACKEND": "sqlite"}, ["DB_BACKEND", "SEAL"]),
-            ([keys], {"DB_BACKEND": "postgres"}, ["DB_BACKEND", "PGHOST", "PGPASSWORD", "SEAL"]),
-        ):
-            self.assertEqual(needed_environment(load(layers, environ)), needed)

@@ -37,6 +37,10 @@ class DefaultTests(SynchronousTestCase):
         self.assertEqual((RULES.logins.max, RULES.logins.window_ms), (2, 15 * MIN))
         self.assertEqual((RULES.lockout.max, RULES.lockout.window_ms), (20, 3 * HOUR))
 
+    def test_a_failed_login_is_remembered_for_as_long_as_any_rule_needs_it(self) -> None:
+        self.assertEqual(RULES.login_memory_ms, 3 * HOUR)
+        self.assertEqual(replace(RULES, logins=Rule("logins", 2, 2 * HOUR)).login_memory_ms, 4 * HOUR)
+
     def test_each_rule_blocks_its_own_actions_only(self) -> None:
         mails, failures = (0,) * 4, (0,) * 3
         for action in ALL_ACTIONS:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from io import BytesIO
-
+from treq.client import HTTPClient
 from twisted.internet import reactor
-from twisted.web.client import Agent, FileBodyProducer, HTTPConnectionPool, readBody
-from twisted.web.http_headers import Headers
+from twisted.web.client import Agent, HTTPConnectionPool
 
 from fxa_auth.http.clientaddress import Trust
 from tests.http.server import EMAIL, PASSWORD, Api, ApiCase
@@ -22,13 +19,11 @@ class ProxyTests(ApiCase):
     async def heard(self, api: Api, port: int, forged: str | None) -> str:
         """The address that the policy hears of when the client asks, through the proxy at ``port``."""
         agent = Agent(reactor, bindAddress=(CLIENT, 0), pool=HTTPConnectionPool(reactor, persistent=False))
-        headers = Headers({"Content-Type": ["application/json"]})
-        if forged is not None:
-            headers.addRawHeader("X-Forwarded-For", forged)
-        body = FileBodyProducer(BytesIO(json.dumps({"email": EMAIL, "authPW": PASSWORD}).encode()))
+        headers = {} if forged is None else {"X-Forwarded-For": forged}
+        url = f"http://127.0.0.1:{port}/v1/account/login"
         api.customs.marks.clear()
-        response = await agent.request(b"POST", f"http://127.0.0.1:{port}/v1/account/login".encode(), headers, body)
-        self.assertEqual((response.code, json.loads(await readBody(response))["errno"]), (400, 102))
+        answer = await HTTPClient(agent).post(url, json={"email": EMAIL, "authPW": PASSWORD}, headers=headers)
+        self.assertEqual((answer.code, (await answer.json())["errno"]), (400, 102))
         [(_, _, ip)] = api.customs.marks
         return ip
 

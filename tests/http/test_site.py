@@ -12,9 +12,9 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.internet.threads import deferToThread
 
 from fxa_auth.http.site import _IDLE_TIMEOUT_S, _LINGER_S, MAX_BODY
+from tests.certificates import issue
 from tests.http.server import EMAIL, PASSWORD, ApiCase, turn
 from tests.http.wire import Reply, StubbornWire, Wire, connect, request_bytes
-from tests.test_preverify import own_certificate
 
 BYTES = "/v1/get_random_bytes"
 HUGE = 4_000_000
@@ -180,7 +180,7 @@ class LingeringTests(SiteCase):
             self.assertEqual(wire.buffer, b"")
 
     async def test_over_tls_the_refusal_arrives_too(self) -> None:
-        api = await self.serve(tls=own_certificate())
+        api = await self.serve(tls=issue("127.0.0.1", "127.0.0.1").options())
         tcp = TCP4ClientEndpoint(reactor, "127.0.0.1", api.port)
         wire: Wire = await connectProtocol(wrapClientTLS(CertificateOptions(), tcp), Wire())
         wire.send(post({}, b"x" * 500_000))
@@ -190,7 +190,7 @@ class LingeringTests(SiteCase):
         self.assertEqual(await wire.rest(), b"")
 
     async def test_over_tls_the_client_may_leave_first(self) -> None:
-        api = await self.serve(tls=own_certificate())
+        api = await self.serve(tls=issue("127.0.0.1", "127.0.0.1").options())
         for _ in range(3):
             tcp = TCP4ClientEndpoint(reactor, "127.0.0.1", api.port)
             wire: Wire = await connectProtocol(wrapClientTLS(CertificateOptions(), tcp), Wire())

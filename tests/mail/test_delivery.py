@@ -7,13 +7,13 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.mail.backoff import Backoff
+from fxa_auth.backoff import Backoff
 from fxa_auth.mail.compose import Message
 from fxa_auth.mail.delivery import MANY_REFUSED, Delivery, MailCounts, Server
 from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.records import ClaimedMail, Letter
 from tests.mail.queue import CODE, TOKEN, UID, MemoryQueue
-from tests.mail.test_backoff import middle
+from tests.test_backoff import middle
 
 NOW_MS = 1_000_000_000
 RETRY_MS, MAX_RETRY_MS, MAX_AGE_MS, CLAIM_MS = 30_000, 100_000, 3_600_000, 60_000

@@ -12,7 +12,7 @@ from fxa_auth.mail.failures import MailNotSent
 from fxa_auth.mail.outbox import FIRST_REST_MS, LONGEST_REST_MS, POLL_MS, Outbox, Terms
 from fxa_auth.records import ClaimedMail, Letter, MailKind, Outlook
 from tests.mail.queue import UID, MemoryQueue
-from tests.mail.test_backoff import middle
+from tests.test_backoff import middle
 
 AT_ONCE = 3
 SEND_S, RETRY_S, MAX_AGE_S = 20, 30, 86_400

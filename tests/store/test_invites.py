@@ -109,6 +109,34 @@ class InviteContract(DatabaseContract):
         self.assertEqual(await self.store.accounts.by_uid(second.uid), second)
         self.assertIsNone(await self.store.invites.used_by(second.uid))
 
+    async def test_an_invite_for_an_address_gets_its_use_back_from_an_account_that_nobody_verified(self) -> None:
+        for_address, by_code, full = await self.give(), await self.give(HASH), await self.give(uses_left=1)
+        for invite, verified, taken, left in (
+            (for_address, True, 1, 0),
+            (for_address, False, 0, 1),
+            (by_code, False, 1, 0),
+            (full, False, 0, 1),
+        ):
+            account = await self.newcomer()
+            await self.use(invite, account.uid, taken=taken)
+            if verified:
+                await self.store.change(self.store.accounts.verify_email(account.uid))
+            for _ in range(2):
+                await self.store.change(self.store.invites.give_back(account.uid))
+            [found] = [each for each in await self.store.invites.all() if each.id == invite.id]
+            self.assertEqual(found.uses_left, left)
+        before = await self.store.invites.all()
+        await self.store.change(self.store.invites.give_back((await self.newcomer()).uid))
+        self.assertEqual(await self.store.invites.all(), before)
+
+    async def test_of_twenty_who_remove_an_account_at_once_one_gives_a_use_back(self) -> None:
+        invite, account = await self.give(uses=5, uses_left=3), await self.newcomer()
+        await self.use(invite, account.uid)
+        steps = self.store.invites.give_back(account.uid), self.store.accounts.remove(account.uid, LEFT)
+        counted = await outcomes([self.store.change(*steps) for _ in range(20)])
+        self.assertEqual(counted, {"done": 1, LEFT: 19})
+        self.assertEqual((await self.store.invites.all())[0].uses_left, 3)
+
     async def test_all_invites_for_an_address_are_revoked_together(self) -> None:
         first, second, by_code = await self.give(), await self.give(uses_left=0), await self.give(HASH)
         other = await self.give(normalized_email="other@example.com")

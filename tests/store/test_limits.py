@@ -88,6 +88,16 @@ class LimitContract(DatabaseContract):
         self.assertEqual((await self.recorded(at_ms=50)).under_way, 0)
         self.assertEqual(await self.take_in(login(), 50, 50), (True, []))
 
+    async def test_a_lease_may_be_lengthened_and_nothing_else(self) -> None:
+        leased, settled = login(), login()
+        await self.take_in(leased, 0, 50)
+        await self.settle(settled)
+        for event in (leased, settled, login()):
+            await self.store.limits.renew(event, NOW_MS + 90)
+        self.assertEqual((await self.recorded(at_ms=89)).under_way, 1)
+        self.assertEqual((await self.recorded(at_ms=90)).under_way, 0)
+        self.assertEqual(len((await self.recorded()).failures_ms), 1)
+
     async def test_of_many_at_once_three_are_taken_in(self) -> None:
         outcomes = await all_of([self.take_in(login(), 0, 50) for _ in range(12)])
         self.assertEqual(sorted(taken_in for taken_in, _ in outcomes), [False] * 9 + [True] * 3)

@@ -67,6 +67,24 @@ class CallTests(PostgresCase):
         [row] = await database.query("SELECT count(*) AS n FROM events", {})
         self.assertEqual(row["n"], 2, "the change ran to its end, and outside it nothing is in a transaction")
 
+    async def test_a_change_sees_what_was_committed_while_it_waited_whatever_the_default_of_the_database(self) -> None:
+        """Steps count on it that wait for their turn and then look; any other level would refuse most of them."""
+        level = "SELECT current_setting('transaction_isolation') AS level, count(*) AS seen FROM events"
+        administer(
+            self.url,
+            f"ALTER DATABASE {urlsplit(self.url).path[1:]} SET default_transaction_isolation = 'serializable'",
+        )
+        database = await opened(self, self.url)
+        gate = Gate(self, self.url)
+        change = begun(database.change([Statement(level, {}), Gate.passing, Statement(level, {})]))
+        await gate.waiting()
+        await database.change([insert("a")])
+        gate.open()
+        [before], _, [after] = await change
+        self.assertEqual(
+            [(row["level"], row["seen"]) for row in (before, after)], [("read committed", 0), ("read committed", 1)]
+        )
+
     async def test_an_error_of_the_server_undoes_the_change_and_keeps_the_connection(self) -> None:
         database = await opened(self, self.url, pool_size=1, lock_timeout_s=0.1, statement_timeout_s=0.5)
         Gate(self, self.url)

@@ -79,3 +79,18 @@ class SealTests(SynchronousTestCase):
     def test_without_a_key_the_store_is_not_available(self) -> None:
         self.assertRaises(DatabaseUnavailable, Seal().close, b"secret", "accounts", "ka", ROW)
         self.assertRaises(DatabaseUnavailable, Seal().open, b"sealed", "accounts", "ka", ROW)
+        self.assertRaises(DatabaseUnavailable, Seal().derived_keys, "return path")
+
+    def test_keys_for_other_purposes_are_made_from_each_key_the_newest_first(self) -> None:
+        both = Seal()
+        both.use(KEY, OTHER_KEY)
+        new, old = both.derived_keys("return path")
+        self.assertEqual([new], seal(KEY).derived_keys("return path"))
+        self.assertEqual([old], seal(OTHER_KEY).derived_keys("return path"))
+        self.assertEqual(len({new, old, KEY, OTHER_KEY, *both.derived_keys("something else")}), 6)
+        self.assertEqual({len(new), len(old)}, {32})
+
+    def test_a_key_for_another_purpose_stays_as_it_is(self) -> None:
+        """What was proven with it may still be on its way."""
+        expected = "901aea3075cd602985e617a67d7e1160df3dbf71210f144391d03f344c8167ee"
+        self.assertEqual(seal(bytes(32)).derived_keys("return path"), [bytes.fromhex(expected)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fxa_auth.commands.mail import preview, queue, test
+from fxa_auth.commands.mail import blocked, preview, queue, test
 
 if TYPE_CHECKING:
     from fxa_auth.commands import Subparsers
@@ -22,6 +22,8 @@ ACTIONS: tuple[Callable[[Subparsers], None], ...] = (
     queue.add_queue,
     queue.add_retry,
     queue.add_drop,
+    blocked.add_blocked,
+    blocked.add_unblock,
     preview.add_parser,
     test.add_parser,
 )

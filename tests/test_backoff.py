@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from fxa_auth.mail.backoff import Backoff
+from fxa_auth.backoff import Backoff
 
 
 def middle(length: int) -> bytes:
