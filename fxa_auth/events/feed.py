@@ -156,7 +156,8 @@ class Feed:
         finally:
             self._delivery = None
         if self._failures_in_a_row:
-            _log.info("event.delivered_again", publisher=self.name, number=event.number, failures=self.failed)
+            failures = self._failures_in_a_row
+            _log.info("event.delivered_again", publisher=self.name, number=event.number, failures=failures)
         self.delivered += 1
         self._failures_in_a_row = 0
         return True

@@ -78,13 +78,15 @@ class EventLog:
         """Note that a daemon has this publisher, which is done with the event numbered ``place`` and all before.
 
         The answer is its place, which another daemon may have moved further. One that is new, and says None, begins
-        with the next event that gets a number.
+        with the next event that gets a number. A ``place`` beyond all numbers given does not count: it is from before
+        the database lost its latest changes, and other events will get those numbers.
         """
+        last = "coalesce((SELECT number FROM event_cursors WHERE name = :sequencer), 0)"
         sql = (
             "INSERT INTO event_cursors (name, number, attended_at_ms)"
-            " VALUES (:name, coalesce(:place, (SELECT number FROM event_cursors WHERE name = :sequencer), 0), :now_ms)"
-            " ON CONFLICT (name) DO UPDATE SET attended_at_ms = excluded.attended_at_ms,"
-            " number = CASE WHEN event_cursors.number < :place THEN :place ELSE event_cursors.number END"
+            f" VALUES (:name, CASE WHEN :place <= {last} THEN :place ELSE {last} END, :now_ms)"
+            " ON CONFLICT (name) DO UPDATE SET attended_at_ms = excluded.attended_at_ms, number = CASE"
+            " WHEN event_cursors.number < :place AND :place = excluded.number THEN :place ELSE event_cursors.number END"
             " RETURNING number"
         )
         params = {"name": publisher, "place": place, "sequencer": _SEQUENCER, "now_ms": now_ms}

@@ -115,18 +115,28 @@ class PlaceContract(LogContract):
             self.assertEqual(await self.log.attend("sns", said, NOW_MS), place)
         self.assertEqual(await self.log.place("sns"), 3)
 
+    async def test_a_place_beyond_all_numbers_does_not_count(self) -> None:
+        """As after a database went back to an earlier state under a daemon."""
+        await self.numbered(1, 2, 3)
+        await self.log.attend("sns", 1, NOW_MS)
+        self.assertEqual(await self.log.attend("sns", 9, NOW_MS), 1)
+        self.assertEqual(await self.log.attend("new", 9, NOW_MS), 3)
+
     async def test_one_holder_at_a_time_is_told_the_place(self) -> None:
+        await self.numbered(1, 2, 3)
         await self.log.attend("sns", 2, NOW_MS)
         self.assertEqual(await self.log.claim("sns", ONE, 100, 200), 2)
         self.assertIsNone(await self.log.claim("sns", OTHER, 199, 300))
         self.assertEqual(await self.log.claim("sns", OTHER, 200, 300), 2)
 
     async def test_each_publisher_has_a_lease_of_its_own(self) -> None:
+        await self.numbered(1, 2, 3)
         for name, holder in (("sns", ONE), ("basket", OTHER)):
             await self.log.attend(name, 1, NOW_MS)
             self.assertEqual(await self.log.claim(name, holder, 100, 200), 1)
 
     async def test_advancing_lengthens_the_lease_and_never_moves_back(self) -> None:
+        await self.numbered(1, 2, 3)
         await self.log.attend("sns", 2, NOW_MS)
         await self.log.claim("sns", ONE, 100, 200)
         self.assertIs(await self.log.advance("sns", 5, ONE, 150, 300), True)
@@ -135,6 +145,7 @@ class PlaceContract(LogContract):
         self.assertEqual(await self.log.place("sns"), 5)
 
     async def test_who_has_lost_the_lease_does_not_advance(self) -> None:
+        await self.numbered(1, 2, 3)
         await self.log.attend("sns", 2, NOW_MS)
         await self.log.claim("sns", ONE, 100, 200)
         await self.log.claim("sns", OTHER, 200, 300)
@@ -142,6 +153,7 @@ class PlaceContract(LogContract):
         self.assertEqual(await self.log.place("sns"), 2)
 
     async def test_releasing_notes_the_place_and_lets_others_in(self) -> None:
+        await self.numbered(1, 2, 3)
         await self.log.attend("sns", 2, NOW_MS)
         await self.log.claim("sns", ONE, 100, 200)
         await self.log.release("sns", 7, ONE, 150)
