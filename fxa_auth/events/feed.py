@@ -13,9 +13,9 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from fxa_auth.backoff import Backoff
 from fxa_auth.clock import time_ms
 from fxa_auth.events import DELIVERY_TIMEOUT_S, EventLog, Publisher
-from fxa_auth.periodic import jittered
 from fxa_auth.records import Event
 from fxa_auth.wakeful import Rest, Wakeful
 
@@ -37,8 +37,8 @@ It is lengthened whenever the place is noted, so a delivery that begins has more
 ATTEND_MS = 60_000
 """How often to say that the publisher is there, even if there is nothing for it."""
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-"""The pause after a delivery that failed, doubled each time it fails again, give or take a quarter."""
+FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 1_000, 60_000
+"""The pause after a delivery that failed, which doubles each time it fails again."""
 
 STOP_GRACE_S = 2.0
 """How long a delivery may go on once the daemon is told to stop."""
@@ -57,8 +57,8 @@ class Feed:
         self._clock = clock
         self._log = log
         self._publisher = publisher
-        self._random = random
         self._holder = random(16)
+        self._backoff = Backoff(FIRST_PAUSE_MS, LONGEST_PAUSE_MS, random)
         self._loop = Wakeful(clock, f"events.{publisher.name}", self._turn)
         self._attended_at_ms = 0
         self._noted_at_ms = 0
@@ -129,7 +129,7 @@ class Feed:
                 if self._loop.stopping or not await self._keep_lease():
                     return Rest(POLL_S)
                 if not await self._deliver(event):
-                    return self._back_off()
+                    return Rest(self._backoff.pause_ms(max(1, self._failures_in_a_row)) / 1000, deaf=True)
             self._move_to(event.number)
         return Rest(0)
 
@@ -163,11 +163,6 @@ class Feed:
 
     async def _handed_over(self, event: Event) -> None:
         await self._publisher.deliver(event)
-
-    def _back_off(self) -> Rest:
-        doublings = max(0, min(self._failures_in_a_row - 1, 30))
-        pause_s = min(FIRST_PAUSE_S * 2**doublings, LONGEST_PAUSE_S)
-        return Rest(jittered(pause_s, self._random), deaf=True)
 
     def _move_to(self, number: int) -> None:
         self.place = max(number, self.place or 0)
