@@ -12,9 +12,7 @@ from twisted.logger import capturedLogs
 from fxa_auth import errors
 from fxa_auth.accounts import SignIn
 from fxa_auth.administration import Administration
-from fxa_auth.bounces import Bounces
 from fxa_auth.invitations import Invitations
-from fxa_auth.records import MailFate, MailReport
 from fxa_auth.store.database import DatabaseUnavailable, Statement
 from fxa_auth.tokens import Lifetimes
 from tests.domain import EMAIL, PW, DomainTestCase, outcomes
@@ -298,15 +296,6 @@ class RecreateTests(RegistrationCase):
         administration = Administration(self.store, self.customs, Lifetimes({}), self.clock, "api.example.com")
         self.assertTrue(await administration.delete(await self.account()))
         self.assertEqual(await self.uses_left(), [1])
-
-    async def test_so_does_one_that_is_removed_as_its_mail_came_back(self) -> None:
-        self.rule("invite")
-        await self.invite(EMAIL)
-        for suppression_ms in (0, DAY_MS):
-            await self.sign_up()
-            report = MailReport(MailFate.BOUNCED, EMAIL, self.now_ms)
-            await Bounces(self.store, self.clock, suppression_ms).handle(report)
-            self.assertEqual((await self.rows("accounts"), await self.uses_left()), ([], [1]))
 
     async def test_a_code_is_not_given_back(self) -> None:
         """Its holder could have mails sent to one address after another."""
