@@ -157,7 +157,7 @@ class CutTests(OutageCase):
 
     async def test_a_change_whose_commit_got_no_answer_is_never_repeated(self) -> None:
         for is_heard in (True, False):
-            database = await self.through(cut_at=b"COMMIT", is_heard=is_heard)
+            database = await self.through(cut_at=b"COMMIT\0", is_heard=is_heard)
             await unavailable(self, database.change([Statement("SELECT nextval('attempts')", {}), insert("a")]))
             await until(lambda: self.count() == is_heard)  # noqa: B023
             self.assertEqual((self.tries(), self.proxy.cut_at), (1, b""))
