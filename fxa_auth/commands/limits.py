@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from fxa_auth import clientnetwork, emailaddress
 from fxa_auth.clock import time_ms
 from fxa_auth.commands import ban
-from fxa_auth.commands.running import add_settings_options, run_on_storage, say, shown_time, text
+from fxa_auth.commands.running import add_settings_options, complain, run_on_storage, say, shown_time, text
 from fxa_auth.config import Settings
 from fxa_auth.customs.chosen import rules_of
 from fxa_auth.customs.networks import network_keys
@@ -34,13 +34,14 @@ def add_parser(subparsers: Subparsers) -> None:
             "clear",
             _clear,
             "forget what was counted",
-            "Without --ip and --email that is everything. Bans stay (fxa-auth ban), and so do locks of accounts "
-            "(fxa-auth account unlock).",
+            "Bans stay (fxa-auth ban), and so do locks of accounts (fxa-auth account unlock).",
         ),
     ):
         action = actions.add_parser(name, help=summary, description=f"{summary[0].upper()}{summary[1:]}. {details}")
         action.add_argument("--ip", metavar="ADDRESS", type=_ip, help="only for this client; an IPv6 one is its /64")
         action.add_argument("--email", metavar="ADDRESS", type=text, help="only for this mail address")
+        if run is _clear:
+            action.add_argument("--all", action="store_true", help="for all clients and all mail addresses")
         add_settings_options(action)
         action.set_defaults(run=run)
 
@@ -74,6 +75,10 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _clear(options: argparse.Namespace) -> int:
+    if not options.all and options.ip is None and options.email is None:
+        complain("name whom it is about, by --ip or --email, or say --all: whoever was guessing may then go on")
+        return 1
+
     async def work(reactor: Any, settings: Settings, storage: Storage) -> None:
         email, client = _chosen(options)
         forgotten = await storage.store.limits.clear(email=email, client=client)

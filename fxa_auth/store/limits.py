@@ -19,9 +19,13 @@ _ROOM = (
 
 _TOUCH = (
     "INSERT INTO limit_addresses (email, forgiven_at_ms, expires_at_ms) SELECT :email, 0, :expires_at_ms WHERE {}"
-    " ON CONFLICT (email) DO UPDATE SET expires_at_ms = excluded.expires_at_ms"
+    " ON CONFLICT (email) DO UPDATE SET expires_at_ms = CASE"
+    " WHEN excluded.expires_at_ms > limit_addresses.expires_at_ms THEN excluded.expires_at_ms"
+    " ELSE limit_addresses.expires_at_ms END"
 )
-"""On PostgreSQL this holds a lock to the end of the change: what the steps behind it read, nobody else alters."""
+"""The row lives as long as the last of its events: what it forgives would count again without it.
+
+On PostgreSQL this holds a lock to the end of the change: what the steps behind it read, nobody else alters."""
 
 
 class LimitTable:

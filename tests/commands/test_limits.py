@@ -116,10 +116,16 @@ class LimitsTests(CommandCase):
         for options, forgotten in (
             (("--ip", "2001:db8::5"), 1),
             (("--email", "Me@example.com"), 4),
-            ((), 2),
+            (("--all",), 2),
         ):
             await self.assertSays([f"counts forgotten: {forgotten}"], "limits", "clear", *options)
         await self.assertSays(["Nothing is counted."], "limits", "show")
+
+    async def test_clear_forgets_everything_only_if_told_so(self) -> None:
+        outcome = await self.type("limits", "clear")
+        self.assertEqual((outcome.code, outcome.out), (1, ""))
+        self.assertIn("say --all", outcome.err)
+        await self.assertSays(["counts forgotten: 7"], "limits", "clear", "--all")
 
 
 class BanTests(CommandCase):
@@ -135,7 +141,7 @@ class BanTests(CommandCase):
         await self.assertSays(["192.0.2.0/24: the ban is lifted"], "ban", "remove", "192.0.2.0/24")
         again = await self.type("ban", "remove", "192.0.2.0/24")
         self.assertEqual(again, Outcome(1, "", "fxa-auth: there is no ban on 192.0.2.0/24; see fxa-auth ban list\n"))
-        await self.type("limits", "clear")
+        await self.type("limits", "clear", "--all")
         await self.assertSays(["me@example.com: the ban is lifted"], "ban", "remove", "me@example.com")
         await self.assertSays(["Nobody is banned."], "ban", "list")
 

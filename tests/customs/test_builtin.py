@@ -212,6 +212,15 @@ class BuiltinContract(DatabaseContract):
         self.clock.advance(1)
         self.assertEqual(await self.fail_often(21), [False] * 20 + [True])
 
+    async def test_an_unlocking_counts_for_as_long_as_what_it_forgives(self) -> None:
+        await self.fail_often(21)
+        await self.may("accountUnlockResendCode")
+        await self.customs.unlocked(EMAIL)
+        self.clock.advance(31 * MIN)
+        limits, now_ms = self.store.limits, int(self.clock.seconds() * 1000)
+        await self.store.change(limits.prune_events(now_ms, 1000), limits.prune_addresses(now_ms, 1000))
+        self.assertEqual(await self.fail_often(1), [False])
+
     async def test_a_ban_blocks_every_action(self) -> None:
         await self.ban(network_key(parse_network("192.0.2.7")))
         await self.ban(OTHER)
