@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from fxa_auth.records import Ban, Counted, Recorded, Standing
-from fxa_auth.store.database import Database, Row, Statement
+from fxa_auth.store.database import Database, DemandFailed, Row, Statement
 
 _ROOM = (
     "(SELECT count(*) FROM limit_events WHERE email = :email AND client = :client AND"
@@ -90,8 +90,15 @@ class LimitTable:
             f" WHERE {_ROOM} RETURNING id"
         )
         times = "SELECT at_ms FROM limit_events WHERE email = :email AND client = :client AND leased_until_ms IS NULL"
-        steps = [Statement(sql, params) for sql in (_TOUCH.format(_ROOM), insert, times)]
-        _, taken_in, settled = await self._database.change(steps)
+        # Without the lock that the first step takes, the second might see room that another daemon fills just now.
+        steps = [
+            Statement(_TOUCH.format(_ROOM), params, "there is room"),
+            *(Statement(sql, params) for sql in (insert, times)),
+        ]
+        try:
+            _, taken_in, settled = await self._database.change(steps)
+        except DemandFailed:
+            taken_in, settled = [], await self._database.query(times, _key(event))
         return bool(taken_in), [row["at_ms"] for row in settled]
 
     async def renew(self, event: Counted, leased_until_ms: int) -> None:
