@@ -90,12 +90,12 @@ class Bounces:
         Which of the two it is, is decided by the steps themselves: it may be verified, or replaced, at this moment.
         """
         now_ms = time_ms(self._clock)
-        steps = [self._store.accounts.remove_unverified(uid)]
+        steps = [self._store.invites.give_back(uid), self._store.accounts.remove_unverified(uid)]
         if self._suppression_time_ms:
             happened_at_ms, until_ms = min(report.happened_at_ms, now_ms), now_ms + self._suppression_time_ms
             add = self._store.suppressions.add
             steps.append(add(uid, _reason(report), happened_at_ms, now_ms, until_ms))
-        deleted, *suppressed = await self._store.change(*steps)
+        _, deleted, *suppressed = await self._store.change(*steps)
         if deleted:
             return "deleted"
         return "suppressed" if any(suppressed) else "unchanged"

@@ -104,7 +104,8 @@ class Verification:
             return
         if not hmac.compare_digest(code, account.unlock_code):
             raise errors.invalid_verification_code()
-        await self._change_and_unblock(uid, self._store.accounts.unlock(uid))
+        event = self._store.events.unlocked(uid, account.email, time_ms(self._clock))
+        await self._change_and_unblock(uid, *event, self._store.accounts.unlock(uid))
         _log.info("account.unlocked", uid=uid.hex())
         await self._customs.unlocked(account.normalized_email)
 

@@ -22,7 +22,7 @@ from twisted.python.threadpool import ThreadPool
 from fxa_auth import clientnetwork, errors, onepw
 from fxa_auth.fairqueue import FairQueue
 
-_NICENESS = 10
+_NICER_BY, _NICEST = 10, 19
 _EXPRESS_THREADS = 1
 """Threads beyond those that a flood may fill, so that another client need not wait until a hash of the flood ends."""
 
@@ -143,10 +143,19 @@ class ScryptPool:
 
 
 def _hash(auth_pw: bytes, auth_salt: bytes) -> bytes:
-    thread = threading.get_native_id()
-    if os.getpriority(os.PRIO_PROCESS, thread) < _NICENESS:  # the way back is root's alone
-        os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
+    _be_nicer_than_the_reactor()
     stretched: bytes = crypto_pwhash_scryptsalsa208sha256_ll(
         auth_pw, auth_salt, onepw.SCRYPT_N, onepw.SCRYPT_R, onepw.SCRYPT_P, onepw.KEY_LENGTH, _MAX_MEMORY
     )
     return stretched
+
+
+def _be_nicer_than_the_reactor() -> None:
+    """Let this thread make way for the main one, whatever niceness the process was started with or given since.
+
+    Only root may make a thread less nice again.
+    """
+    own, reactors = (os.getpriority(os.PRIO_PROCESS, thread) for thread in (threading.get_native_id(), os.getpid()))
+    niceness = min(reactors + _NICER_BY, _NICEST)
+    if own < niceness:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
@@ -10,14 +11,16 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from fxa_auth.assembly import Assembly
 from fxa_auth.config import Layer, load
+from fxa_auth.records import Letter, MailKind
 from fxa_auth.sqs import QueuePoller
 
 QUEUE = "https://sqs.us-east-1.amazonaws.com/123456789012/q"
 
 
 class AssemblyCase(SynchronousTestCase):
-    def assembled(self, **bounces: Any) -> Assembly:
-        layer = Layer("a.toml", {"database": {"url": "sqlite://"}, "bounces": bounces})
+    def assembled(self, smtp: Mapping[str, Any] | None = None, **bounces: Any) -> Assembly:
+        values = {"database": {"url": "sqlite://"}, "bounces": bounces, "smtp": smtp or {}}
+        layer = Layer("a.toml", values)
         return Assembly(load([layer], {}).settings, MemoryReactorClock(), io.StringIO())
 
     def statistics(self, assembly: Assembly) -> dict[str, Any]:
@@ -51,6 +54,17 @@ class ReportTests(AssemblyCase):
             self.assertIs(assembly.reports is not None, expected)
             self.assertEqual({"bounces", "reports"} <= set(self.statistics(assembly)), expected)
         self.assertIsNone(self.assembled().reports)
+
+    def test_a_mail_has_a_return_path_of_its_accounts_own_or_else_the_one_that_smtp_says(self) -> None:
+        smtp = {"sender": "Accounts <accounts@example.com>", "returnPath": "returned@example.com"}
+        letter = Letter(MailKind.VERIFY, b"u" * 16, "me@example.com", b"c" * 16)
+        senders = []
+        for bounces in ({}, {"verp": "bounce@example.com"}):
+            assembly = self.assembled(smtp=smtp, **bounces)
+            assembly.storage.seal.use(b"k" * 32)
+            senders.append(assembly._outbox._delivery._compose(letter).sender)
+        self.assertEqual(senders[0], "returned@example.com")
+        self.assertRegex(senders[1], r"\Abounce\+[a-z2-7]{48}@example\.com\Z")
 
     def test_what_becomes_of_reports_is_told(self) -> None:
         told = self.statistics(self.assembled(verp="bounce@example.com", listen={"port": 0}))

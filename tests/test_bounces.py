@@ -11,6 +11,7 @@ from fxa_auth.bounces import MAX_REASON_LENGTH, Bounces
 from fxa_auth.records import Letter, MailFate, MailKind, MailReport, Suppression
 from fxa_auth.store.database import DatabaseUnavailable
 from tests.domain import EMAIL, OPTIONS, START_S, DomainTestCase, outcomes
+from tests.store.contract import an_invite
 
 SUPPRESSION_S = 3600
 NOW_MS = START_S * 1000
@@ -79,6 +80,14 @@ class UnverifiedTests(BouncesCase):
         await self.report(uid=new.uid, address="where-it-was-forwarded-to@example.net")
         self.assertEqual(await self.rows("accounts"), [])
         self.assertEqual(self.counts(), {"unknown": 1, "deleted": 1})
+
+    async def test_an_invite_for_its_address_is_good_for_another_try(self) -> None:
+        sign_in, invite, invites = await self.create(verified=False), an_invite(), self.store.invites
+        use = invites.use(invite.id, sign_in.uid, 1, self.now_ms, "use is left")
+        await self.store.change(invites.add(invite, None), *use)
+        for uses_left in (0, 1):
+            self.assertEqual([row["uses_left"] for row in await self.rows("invites")], [uses_left])
+            await self.report()
 
     async def test_a_report_of_an_address_that_nobody_has_or_can_have_changes_nothing(self) -> None:
         await self.create(verified=False)

@@ -10,7 +10,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.acceptance import (
     test_bounces,
     test_crash,
+    test_events,
+    test_languages,
     test_limits,
+    test_link_pages,
     test_mail,
     test_pyfxa,
     test_races,
@@ -25,7 +28,10 @@ from tests.acceptance.daemon import Daemon
 MODULES = (
     test_bounces,
     test_crash,
+    test_events,
+    test_languages,
     test_limits,
+    test_link_pages,
     test_mail,
     test_pyfxa,
     test_races,
