@@ -10,6 +10,7 @@ from twisted.logger import capturedLogs
 from fxa_auth.events import DELIVERY_TIMEOUT_S
 from fxa_auth.events import feed as module
 from fxa_auth.events.feed import ATTEND_MS, LEASE_MS, NOTE_MS, POLL_S, STOP_GRACE_S
+from fxa_auth.store.database import Statement
 from tests.events.publishing import PublishingCase, Receiver
 from tests.store.on_postgres import until
 
@@ -206,6 +207,17 @@ class DeliveryTests(PublishingCase):
         await until(lambda: self.clock.getDelayedCalls())
         [row] = await self.database.query(sql, {})
         self.assertEqual(row["attended_at_ms"], now_ms)
+
+    async def test_a_database_that_went_back_is_followed_within_a_minute(self) -> None:
+        """As when another server takes over that has not got the latest changes: their numbers are given anew."""
+        await self.publish(2)
+        self.sns.start()
+        await self.delivered(1, 2)
+        went_back = ("DELETE FROM events", "UPDATE event_cursors SET number = 0")
+        await self.database.change([Statement(sql, {}) for sql in went_back])
+        await self.publish()
+        self.clock.advance(ATTEND_MS / 1000)
+        await self.delivered(1, 2, 1)
 
 
 class StopTests(PublishingCase):
