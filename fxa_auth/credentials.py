@@ -76,6 +76,7 @@ class Credentials:
             key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
             bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, seen.wrap_kb)
             await self._store.change(
+                self._store.accounts.hold(account.uid),  # else a token could outlive a change that commits meanwhile
                 *seen.steps,
                 add(key_fetch, account, now_ms, "password is unchanged", bundle),
                 add(change, account, now_ms, "password is unchanged"),

@@ -112,6 +112,10 @@ class AccountTable:
         sql = "UPDATE accounts SET email_verified = TRUE WHERE uid = :uid AND NOT email_verified"
         return Statement(sql, {"uid": uid}, demand)
 
+    def hold(self, uid: bytes) -> Statement:
+        """Have other changes of the account wait until this one is committed; alters nothing."""
+        return Statement("UPDATE accounts SET last_stamp = last_stamp WHERE uid = :uid", {"uid": uid})
+
     def lock(self, uid: bytes, now_ms: int, unlock_code: bytes) -> Statement:
         """Lock an account that is not locked yet, with the code (16 bytes) that opens it again; returns its row."""
         sql = (
