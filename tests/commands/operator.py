@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,11 @@ def environment(more: Mapping[str, str]) -> dict[str, str]:
     environ = {name: value for name, value in os.environ.items() if name not in _OF_SETTINGS}
     paths = filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")])
     return {**environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8", **more}
+
+
+def heed_ctrl_c() -> None:
+    """In a child process: who runs the tests in the background ignores it, and children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def command(*argv: str) -> list[str]:

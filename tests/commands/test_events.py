@@ -15,7 +15,7 @@ from twisted.trial.unittest import TestCase
 
 from fxa_auth.config import Layer, load
 from fxa_auth.storage import Storage
-from tests.commands.operator import TIMEOUT_S, Outcome, command, environment, run_command
+from tests.commands.operator import TIMEOUT_S, Outcome, command, environment, heed_ctrl_c, run_command
 from tests.store.contract import an_account
 
 EMAIL = "Mé@example.com"
@@ -74,6 +74,7 @@ class TailTests(TestCase):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            preexec_fn=heed_ctrl_c,
         )
         self.addCleanup(self.end, process)
         return process

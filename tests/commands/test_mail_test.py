@@ -16,7 +16,7 @@ from fxa_auth.config import DECLARED, Smtp
 from fxa_auth.mail.failures import MailNotSent, Stage
 from tests.acceptance.smtp_server import SmtpServer
 from tests.certificates import issue
-from tests.commands.operator import TIMEOUT_S, Outcome, environment, run_command
+from tests.commands.operator import TIMEOUT_S, Outcome, environment, heed_ctrl_c, run_command
 
 LOGIN = {"SMTP_USER": "accounts", "SMTP_PASS": "hunter2-hunter2"}
 AUTHORITY = issue("authority", is_authority=True)
@@ -157,6 +157,7 @@ class MailTestTests(SynchronousTestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_ctrl_c,
         ) as process:
             assert process.stdout is not None
             while process.stdout.readline() not in ("-> RCPT TO:<mute@example.com>\n", ""):

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 from fxa_auth.commands.running import complain, say
 from fxa_auth.config import Layer, load
 from fxa_auth.storage import Storage
-from tests.commands.operator import TIMEOUT_S, Outcome, environment
+from tests.commands.operator import TIMEOUT_S, Outcome, environment, heed_ctrl_c
 from tests.databases import names
 from tests.postgres import administer, database_url
 
@@ -64,6 +64,7 @@ class RunningTests(TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=heed_ctrl_c,
         )
 
     def end(self, process: subprocess.Popen[str]) -> Outcome:
