@@ -76,7 +76,7 @@ class Credentials:
             key_fetch, change = self._mint(TokenKind.KEY_FETCH), self._mint(TokenKind.PASSWORD_CHANGE)
             bundle = onepw.key_bundle(key_fetch.bundle_key, account.ka, seen.wrap_kb)
             await self._store.change(
-                self._store.accounts.hold(account.uid),  # else a token could outlive a change that commits meanwhile
+                self._store.accounts.hold(account.uid),
                 *seen.steps,
                 add(key_fetch, account, now_ms, "password is unchanged", bundle),
                 add(change, account, now_ms, "password is unchanged"),
@@ -148,6 +148,7 @@ class Credentials:
         reset, now_ms = self._mint(TokenKind.ACCOUNT_RESET), time_ms(self._clock)
         try:
             *_, lifted = await self._store.change(
+                self._store.accounts.hold(token.uid),
                 self._store.tokens.consume(token, "token is there"),
                 self._store.accounts.verify_email(token.uid),
                 *self._store.events.unlocked(token.uid, token.email, now_ms),
@@ -190,6 +191,7 @@ class Credentials:
             further = events.password_changed(uid, self._domain, now_ms)
         try:
             await self._store.change(
+                accounts.hold(uid),
                 self._store.tokens.consume(token, "token is there"),
                 accounts.set_verifier(uid, verifier, now_ms),
                 self._store.tokens.delete_all(uid),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from fxa_auth import errors
 from fxa_auth.records import Letter, MailKind, Token, TokenKind
+from fxa_auth.store.database import Row, Statement
 from fxa_auth.tokens import TokenKeys
 from tests.domain import EMAIL, NEW_PW, OPTIONS, PW, WRAP_KB, DomainTestCase, outcomes
+from tests.postgres import administer
+from tests.store.on_postgres import Gate, OnPostgres, begun
 
 WRONG_CODE = b"\xee" * 16
 
@@ -229,3 +235,72 @@ class ForgotTests(DomainTestCase):
         await self.accounts.destroy(EMAIL, PW, self.client())
         await self.assertRefused(110, self.credentials.resend_forgot_code(token, self.client(), OPTIONS))
         self.assertEqual((await self.mails(), len(self.announced)), ([], 1))
+
+
+class RaceTests(OnPostgres, DomainTestCase):
+    """Changes of one account on a PostgreSQL server, of which the first is held open until the second waits for it."""
+
+    timeout = 60
+
+    async def setUp(self) -> None:
+        await super().setUp()
+        await self.create()
+        self.gate = Gate(self, self.url)
+
+    async def held(self, call: Any, *, at_first_token: bool = False) -> Any:
+        """The call, under way to the end of its change, which is not committed yet; or to where it adds a token."""
+        change = self.store.change
+
+        async def hold(*steps: Statement) -> list[Sequence[Row]]:
+            self.store.change = change  # type: ignore[method-assign]
+            at = len(steps)
+            if at_first_token:
+                at = next(number for number, step in enumerate(steps) if step.sql.startswith("INSERT INTO tokens"))
+            results = await change(*steps[:at], Gate.passing, *steps[at:])
+            return results[:at] + results[at + 1 :]
+
+        self.store.change = hold  # type: ignore[method-assign]
+        running = begun(call)
+        await self.gate.waiting()
+        return running
+
+    def start(self) -> Any:
+        return self.credentials.start_change(EMAIL, PW, self.client())
+
+    async def change_token(self) -> Token:
+        return await self.live((await self.start()).password_change_token)
+
+    async def test_no_token_of_the_old_password_outlives_a_change_that_commits_meanwhile(self) -> None:
+        token = await self.change_token()
+        finishing = await self.held(self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client()))
+        starting = begun(self.start())
+        await self.gate.waiting(2)
+        self.gate.open()
+        await finishing
+        await self.assertFailure(starting, errors.ApiError)
+        self.assertEqual(await self.rows("tokens"), [])
+
+    async def test_a_change_that_starts_anew_takes_the_token_of_one_that_would_end(self) -> None:
+        """Neither waits for what the other holds."""
+        token = await self.change_token()
+        self.count_attempts()
+        starting = await self.held(self.start(), at_first_token=True)
+        finishing = begun(self.credentials.finish_change(token, NEW_PW, WRAP_KB, self.client()))
+        await self.gate.waiting(2)
+        self.gate.open()
+        newer = await self.live((await starting).password_change_token)
+        await self.assertFailure(finishing, errors.ApiError)
+        attempts = "SELECT last_value FROM attempts"
+        self.assertEqual(administer(self.url, attempts), [(2,)], "one for each change: no deadlock undid one")
+        await self.credentials.finish_change(newer, NEW_PW, WRAP_KB, self.client())
+
+    def count_attempts(self) -> None:
+        """Have every attempt at a change counted by a sequence, which stays counted when a change is undone."""
+        administer(self.url, "CREATE SEQUENCE attempts")
+        change = self.database.change
+
+        async def counted(steps: Sequence[Statement]) -> list[Sequence[Row]]:
+            results: list[Sequence[Row]] = await change([Statement("SELECT nextval('attempts')", {}), *steps])
+            return results[1:]
+
+        self.database.change = counted

@@ -113,7 +113,11 @@ class AccountTable:
         return Statement(sql, {"uid": uid}, demand)
 
     def hold(self, uid: bytes) -> Statement:
-        """Have other changes of the account wait until this one is committed; alters nothing."""
+        """Have other changes of the account wait until this one is committed; alters nothing.
+
+        The first step of a change that adds tokens by a password, so that none outlives a new password that commits
+        meanwhile, and of one that uses up a token and alters the account, so that no two wait for each other.
+        """
         return Statement("UPDATE accounts SET last_stamp = last_stamp WHERE uid = :uid", {"uid": uid})
 
     def lock(self, uid: bytes, now_ms: int, unlock_code: bytes) -> Statement:
